@@ -1,0 +1,105 @@
+"""A multiplexed asyncio client for Redis, Valkey and Garnet.
+
+Names are resolved when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aioredis_kit.client.base import ClientState
+    from aioredis_kit.client.client import RedisClient
+    from aioredis_kit.client.create import create_client
+    from aioredis_kit.credentials import CredentialProvider, Credentials
+    from aioredis_kit.exceptions import (
+        AuthenticationFailedError,
+        ClientClosedError,
+        CommandTimeoutError,
+        ConfigurationError,
+        ConnectError,
+        ConnectionLostError,
+        ConnectTimeoutError,
+        HandshakeError,
+        HealthCheckError,
+        KitError,
+        NotConnectedError,
+        PoolExhaustedError,
+        QueueFullError,
+        ReconnectStrategyError,
+        ReplyProtocolError,
+        TimeoutDiagnosis,
+        TokenRenewalError,
+    )
+    from aioredis_kit.options import TLSOptions
+
+_MODULES = {
+    "ClientState": "client.base",
+    "RedisClient": "client.client",
+    "create_client": "client.create",
+    "CredentialProvider": "credentials",
+    "Credentials": "credentials",
+    "TLSOptions": "options",
+    **dict.fromkeys(
+        (
+            "AuthenticationFailedError",
+            "ClientClosedError",
+            "CommandTimeoutError",
+            "ConfigurationError",
+            "ConnectError",
+            "ConnectTimeoutError",
+            "ConnectionLostError",
+            "HandshakeError",
+            "HealthCheckError",
+            "KitError",
+            "NotConnectedError",
+            "PoolExhaustedError",
+            "QueueFullError",
+            "ReconnectStrategyError",
+            "ReplyProtocolError",
+            "TimeoutDiagnosis",
+            "TokenRenewalError",
+        ),
+        "exceptions",
+    ),
+}
+
+__all__ = [  # noqa: PLE0604  # the names are all strings
+    "AuthenticationFailedError",
+    "ClientClosedError",
+    "ClientState",
+    "CommandTimeoutError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
+    "CredentialProvider",
+    "Credentials",
+    "HandshakeError",
+    "HealthCheckError",
+    "KitError",
+    "NotConnectedError",
+    "PoolExhaustedError",
+    "QueueFullError",
+    "ReconnectStrategyError",
+    "RedisClient",
+    "ReplyProtocolError",
+    "TLSOptions",
+    "TimeoutDiagnosis",
+    "TokenRenewalError",
+    "create_client",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  # see above
+
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,47 @@
+"""The only importer of redis-py's internals.
+
+Each name below was checked against redis-py 8.1; ``tests/unit/test_redispy.py`` holds what is relied on, so
+that a new release that changes it fails there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis._parsers.base import BaseParser
+from redis._parsers.encoders import Encoder
+from redis._parsers.response_callbacks import get_response_callbacks
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE, CaseInsensitiveDict
+from redis.exceptions import RedisError, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "EMPTY_RESPONSE",
+    "NEVER_DECODE",
+    "CaseInsensitiveDict",
+    "Encoder",
+    "error_reply",
+    "response_callbacks",
+]
+
+
+def error_reply(text: str) -> Exception:
+    """Return redis-py's exception for the text of an error reply. Never raises."""
+    try:
+        error: RedisError = BaseParser.parse_error(text)
+    except (ValueError, IndexError):  # a MOVED or ASK that does not say where to
+        return ResponseError(text)
+    return error
+
+
+def response_callbacks(protocol: int | None, *, legacy_responses: bool) -> dict[str, Callable[..., Any]]:
+    """Return redis-py's response callbacks by command name.
+
+    Args:
+        protocol: What the user asked for; ``None`` has the shapes of RESP2 on a RESP3 connection.
+        legacy_responses: Whether the shapes are those of redis-py before version 8.
+    """
+    callbacks: dict[str, Callable[..., Any]] = get_response_callbacks(protocol, legacy_responses)
+    return callbacks

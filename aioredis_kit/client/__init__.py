@@ -1,0 +1,1 @@
+"""The façade: redis-py's client class on our connections."""

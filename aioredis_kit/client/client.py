@@ -1,0 +1,365 @@
+"""``RedisClient``: redis-py's asynchronous client, with our connections under it."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from asyncio import get_running_loop
+from dataclasses import replace
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
+from aioredis_kit.client.base import ClientCore, ClientState
+from aioredis_kit.client.equip import equip
+from aioredis_kit.client.later import NotYet
+from aioredis_kit.client.observing import Observing
+from aioredis_kit.client.plans import Plans
+from aioredis_kit.client.pool import PoolView
+from aioredis_kit.options import CommandOptions, Options, resolve_options
+from aioredis_kit.transport.command import Command
+from aioredis_kit.wire.encoder import size_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from types import EllipsisType, TracebackType
+    from typing import Self
+
+    from aioredis_kit.options import RetryUnanswered
+
+PLAIN: Final = frozenset({bytes, str, int, list, dict, float, bool, type(None)})
+"""What replies are made of. Anything else takes the place of a reply: an exception."""
+
+_VIEW_OPTIONS: Final = {
+    "command_timeout": "timeout",
+    "decode_responses": "decode_responses",
+    "retry_unanswered": "retry_unanswered",
+}
+
+_set_unchecked: Final = Redis.set.__wrapped__  # type: ignore[attr-defined]  # beneath the check for experimental arguments
+_EXPERIMENTAL: Final = frozenset({"ifeq", "ifne", "ifdeq", "ifdne"})
+_BEFORE_EXPERIMENTAL: Final = 8  # positional arguments of redis-py's set() after the value
+
+
+class RedisClient(Observing, NotYet, Redis):
+    """A client for one Redis, Valkey or Garnet server.
+
+    Made with ``create_client``. Every command method is redis-py's, with its signature and its response; all of them
+    may be awaited concurrently, by any number of tasks of one event loop, over the same connection.
+
+    Lifecycle: opened by ``connect``, ``async with`` or the first command; closed by ``close``, ``destroy``, the end of
+    ``async with``, or a reconnect strategy that gives up. After that only ``connect`` opens it again.
+    """
+
+    def __init__(self, url: str | None = None, **options: Any) -> None:
+        """See ``create_client``."""
+        self._build(resolve_options(url, options))
+
+    def _build(self, options: Options) -> None:
+        core = ClientCore(equip(options))
+        plans = Plans(
+            core.equipment.commands,
+            core.name_connections,
+            protocol=options.protocol,
+            legacy_responses=options.legacy_responses,
+        )
+        self._attach(core, plans, options.command, _Keeper(core))
+
+    def _attach(self, core: ClientCore, plans: Plans, options: CommandOptions, keeper: _Keeper) -> None:
+        """Make this object a view of a core. ``__init__`` of redis-py's class, which would open a pool, is not run."""
+        self._core = core
+        self._keeper = keeper
+        self._plans = plans
+        self._by_name = plans.by_name
+        self._options = options
+        self._timeout = math.inf if options.timeout is None else options.timeout
+        self._decode = options.decode_responses
+        self._encode = core.equipment.encoder.encode
+        self._clock = core.equipment.clock
+        core.add_plans(plans)
+        # What redis-py's own methods and helpers read.
+        self.response_callbacks = plans.callbacks
+        self.connection_pool = PoolView(core.equipment.options, options)  # type: ignore[assignment]  # what is used of one
+        self.connection = None
+        self.single_connection_client = False
+        self.auto_close_connection_pool = True
+        self._uses = 0
+
+    @classmethod
+    def from_url(
+        cls, url: str, single_connection_client: bool = False, auto_close_connection_pool: bool | None = None, **options: Any
+    ) -> Self:
+        """Make a client from a URL, as redis-py does. ``auto_close_connection_pool`` has no effect.
+
+        Raises:
+            ConfigurationError: As ``create_client``.
+        """
+        if single_connection_client:
+            options["single_connection_client"] = True
+        return cls(url, **options)
+
+    # Commands.
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command and return its response.
+
+        Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
+
+        Args:
+            args: The command's name, then its arguments. The name may hold a sub-command: ``"CONFIG GET"``.
+            options: For redis-py's response callback of that command.
+
+        Raises:
+            DataError: An argument can't be encoded. Nothing was sent.
+            ConfigurationError: The command can't be sent on a shared connection. Nothing was sent.
+            ClientClosedError: The client is closed.
+            NotConnectedError: It is not connected, and ``disable_offline_queue`` is set.
+            QueueFullError: The limits are reached, and ``queue_full`` is ``"raise"``.
+            ConnectError: The reconnect strategy gave up while the command waited.
+            ConnectionLostError: The connection broke before the reply came.
+            CommandTimeoutError: It was not answered within ``command_timeout``.
+            ResponseError: The server refused it; as all error replies, redis-py's exception for it.
+            RuntimeError: The client belongs to another event loop, thread or process.
+
+        Cancellation:
+            Safe at any point. If the command was not yet written it never is. Otherwise the server may still run it;
+            its reply is read and dropped.
+        """
+        # The path of every command: what looks unrolled here was measured.
+        core = self._core
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            core.check_process()
+            raise
+        if loop is not core.loop:
+            core.admit()
+        plan = self._by_name.get(args[0]) if args else None
+        if plan is None:
+            plan = self._plans.make(args)
+        if plan.prepare is not None:
+            args = plan.prepare(args)
+            if not args:
+                await self.close()
+                return True
+        decode = self._decode
+        if options:
+            options.pop("keys", None)
+            if NEVER_DECODE in options:
+                del options[NEVER_DECODE]
+                decode = False
+        payload = self._encode(args)
+        size = len(payload) if payload.__class__ is bytes else size_of(payload)
+        command = Command(loop, args, payload, size, decode, self._options, self._clock() + self._timeout)
+        core.router.dispatch(command)
+        reply = await command
+        if reply.__class__ not in PLAIN:
+            try:
+                reply = await core.settle(command, reply)
+            except ResponseError:
+                if EMPTY_RESPONSE in options:
+                    return options[EMPTY_RESPONSE]
+                raise
+        if plan.succeeded is not None:
+            plan.succeeded(plan, command)
+        callback = plan.callback
+        if callback is None:
+            return reply
+        if options:
+            options.pop(EMPTY_RESPONSE, None)
+            response = callback(reply, **options)
+        else:
+            response = callback(reply)
+        if response.__class__ in PLAIN or not isawaitable(response):
+            return response
+        return await response
+
+    if not TYPE_CHECKING:  # a type checker sees redis-py's own
+
+        def set(self, name, value, *args, **options):
+            """See redis-py. Only the check for experimental arguments, which takes 3 µs, is left out where it can be."""
+            if not args and not options:
+                return self.execute_command("SET", name, value)
+            if len(args) > _BEFORE_EXPERIMENTAL or not _EXPERIMENTAL.isdisjoint(options):
+                return Redis.set(self, name, value, *args, **options)
+            return _set_unchecked(self, name, value, *args, **options)
+
+    def register_command(self, name: str, *, readonly: bool = False, blocking: bool = False, keys: int | str = "") -> None:
+        """Tell what a command does that the command table lacks. Otherwise it counts as a write without keys.
+
+        Args:
+            name: Its name, with its sub-command if it has one: ``"MYMODULE.GET"``.
+            readonly: It changes nothing, so that it may be sent again after a lost connection.
+            blocking: Its reply may wait for somebody else's doing.
+            keys: Where its keys are: ``1`` is the first argument, ``"1..-1"`` all, ``"1..-1/2"`` every second,
+                ``"#1"`` those after their number. None by default.
+
+        Raises:
+            ConfigurationError: The name is none, or the table knows that the command blocks or acts on its
+                connection.
+        """
+        self._core.equipment.commands.register(name, readonly=readonly, blocking=blocking, keys=keys)
+        self._core.forget_plans()
+
+    # Life.
+
+    async def connect(self) -> Self:
+        """Connect, and return this client when it is ready. Does nothing while it is ready.
+
+        Raises:
+            ConnectTimeoutError: It was not ready within ``initial_connect_timeout``.
+            ConnectError: The reconnect strategy gave up; by default it does so at once when a password is refused or
+                a certificate does not verify.
+            ClientClosedError: It was closed meanwhile.
+            RuntimeError: It is open on another event loop, or in another thread or process.
+
+        Cancellation:
+            Leaves the client closed, unless others wait for it to be ready.
+        """
+        await self._core.connect()
+        return self
+
+    async def close(self, close_connection_pool: bool | None = None) -> None:
+        """Close the client for good: take no command any more, wait for the replies that are due, hang up.
+
+        What is queued still goes out if there is a connection; if there is none it ends at once, not executed. After
+        ``close_timeout`` what is left is ended as by ``destroy``. Closing a view closes the client. Idempotent.
+
+        Args:
+            close_connection_pool: redis-py's argument; without effect.
+
+        Cancellation:
+            Closing becomes destroying.
+        """
+        del close_connection_pool
+        await self._core.close(is_final=True)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the client as ``close`` does, but leave it as never connected: the next command opens it again.
+
+        Args:
+            close_connection_pool: redis-py's argument; without effect.
+
+        Cancellation:
+            Closing becomes destroying.
+        """
+        del close_connection_pool
+        await self._core.close(is_final=False)
+
+    def destroy(self) -> None:
+        """Close the client for good, at once. What is pending ends with ``ClientClosedError``. Idempotent."""
+        self._core.destroy()
+
+    def duplicate(self, **overrides: Any) -> Self:
+        """Return a new client with the same options, except for those given; it is not connected.
+
+        Raises:
+            ConfigurationError: As ``create_client``.
+        """
+        clone = self.__class__.__new__(self.__class__)
+        options = self._core.equipment.options
+        mine = {option: getattr(self._options, field) for option, field in _VIEW_OPTIONS.items()}
+        clone._build(options.replaced({**mine, **overrides}))
+        return clone
+
+    def with_options(
+        self,
+        *,
+        command_timeout: float | timedelta | None | EllipsisType = ...,
+        decode_responses: bool | EllipsisType = ...,
+        retry_unanswered: RetryUnanswered | EllipsisType = ...,
+    ) -> Self:
+        """Return a view: the same client, whose commands have other options.
+
+        A view has response callbacks of its own, copied from this one. It shares all else; closing it closes the
+        client.
+
+        Args:
+            command_timeout: How long a command may take, in seconds; ``None``: no limit.
+            decode_responses: Whether replies are decoded to text.
+            retry_unanswered: What is sent again if the connection is lost before the reply.
+
+        Raises:
+            ConfigurationError: A value is of another type or out of range.
+        """
+        given = {
+            "command_timeout": command_timeout,
+            "decode_responses": decode_responses,
+            "retry_unanswered": retry_unanswered,
+        }
+        overrides = {name: value for name, value in given.items() if value is not ...}
+        options = self._core.equipment.options.replaced(overrides).command
+        fields = [_VIEW_OPTIONS[name] for name in overrides]
+        kept = replace(self._options, **{field: getattr(options, field) for field in fields})
+        view = self.__class__.__new__(self.__class__)
+        view._attach(self._core, self._plans.copy(), kept, self._keeper)
+        return view
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected or will be: from ``connect`` or the first command to the end."""
+        return self._core.is_open
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command issued now is written now."""
+        return self._core.is_ready
+
+    @property
+    def state(self) -> ClientState:
+        """What it is doing."""
+        return self._core.state
+
+    async def __aenter__(self) -> Self:
+        """Connect. May be entered several times; the last exit closes.
+
+        Raises:
+            ConnectError: As ``connect``.
+        """
+        self._uses += 1
+        try:
+            return await self.connect()
+        except BaseException:
+            self._uses -= 1
+            raise
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self._uses -= 1
+        if self._uses == 0:
+            await self.close()
+
+    async def initialize(self) -> Self:
+        """Return this client: what ``await client`` does. Connecting is left to the first command, as in redis-py."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._core.equipment.dialler.address} {self.state.value}>"
+
+    def __del__(self, *_: Any) -> None:
+        """Nothing: see ``_Keeper``."""
+
+    # What redis-py's own code asks of a client.
+
+    def get_encoder(self) -> Encoder:
+        """Return redis-py's encoder with this client's encoding."""
+        return self.connection_pool.get_encoder()
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """Return the options under redis-py's names."""
+        kwargs: dict[str, Any] = self.connection_pool.connection_kwargs
+        return kwargs
+
+
+class _Keeper:
+    """Shared by all views of a client; when the last one is collected, an open client is destroyed."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self, core: ClientCore) -> None:
+        weakref.finalize(self, core.abandoned).atexit = False

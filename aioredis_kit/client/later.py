@@ -1,0 +1,76 @@
+"""What redis-py's client can do and this one can't yet: refused with a clear error, so that nothing of it ever
+reaches the shared connection."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from aioredis_kit.exceptions import ConfigurationError
+
+
+def _refuse(what: str, needs: str) -> NoReturn:
+    raise ConfigurationError(f"{what} needs {needs}, which is not supported yet: use redis-py's own client for it")
+
+
+class NotYet:
+    """The methods that need more than the shared lane."""
+
+    def pipeline(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("pipeline()", "to keep its commands together")
+
+    async def transaction(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+
+        Cancellation:
+            Safe.
+        """
+        _refuse("transaction()", "a dedicated connection")
+
+    def pubsub(self, **_: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("pubsub()", "a connection for pushes")
+
+    def keyspace_notifications(self, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("keyspace_notifications()", "a connection for pushes")
+
+    def monitor(self) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("monitor()", "a dedicated connection")
+
+    def client(self) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("client()", "a dedicated connection")
+
+    @classmethod
+    def from_pool(cls, *_: Any, **__: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        _refuse("from_pool()", "to read a pool's options")

@@ -1,0 +1,167 @@
+"""Listeners of events.
+
+Rules of this file:
+
+1. Listeners are called in the order of their registration, at a later turn of the loop, in the context in which
+   they were registered. So nothing that they do can disturb what was going on when the event happened.
+2. An asynchronous listener handles one event at a time; a limited number wait for it.
+3. A listener that raises becomes an ``error`` event; a listener of ``error`` that raises is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aioredis_kit.events import EVENT_NAMES, Event, Failed
+from aioredis_kit.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger(__name__)
+
+BACKLOG: Final = 100
+"""How many events may wait for one asynchronous listener."""
+
+
+class Spawner(Protocol):
+    """Runs coroutine functions: the client."""
+
+    def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
+        """Run a function as a task of the client's, in a context."""
+
+
+class Listener:
+    """One registered function.
+
+    Attributes:
+        function: What is called.
+        only_once: Whether it is for the next event only.
+        context: What it is called in.
+        is_async: Whether what it returns is awaited.
+        backlog: The events that wait for it, if it is asynchronous.
+        task: The task that works the backlog off, if there is one.
+        is_busy: Whether there is, or soon will be, such a task.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, only_once: bool) -> None:
+        self.function = function
+        self.only_once = only_once
+        self.context = contextvars.copy_context()
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  # an object may have an asynchronous __call__
+        )
+        self.backlog: deque[Event] = deque()
+        self.task: asyncio.Task[Any] | None = None
+        self.is_busy = False
+
+
+class Listeners:
+    """All listeners of one client.
+
+    Args:
+        spawner: Runs the asynchronous ones.
+
+    Attributes:
+        dropped: How many events were not delivered because too many waited for an asynchronous listener.
+    """
+
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
+        self._by_event: dict[str, list[Listener]] = {}
+        self._busy: set[Listener] = set()
+        self._changed = asyncio.Event()
+        self.dropped = 0
+
+    def add(self, event: str, function: Callable[..., object], *, only_once: bool) -> None:
+        """Register a function.
+
+        Raises:
+            ConfigurationError: There is no such event, or the listener can't be called.
+        """
+        if event not in EVENT_NAMES:
+            raise ConfigurationError(f"there is no event {event!r}: the events are {', '.join(EVENT_NAMES)}")
+        if not callable(function):
+            raise ConfigurationError(f"the listener of {event!r} is {type(function).__name__!r}: it must be callable")
+        # A new list: somebody may be going through the old one.
+        self._by_event[event] = [*self._by_event.get(event, ()), Listener(function, only_once=only_once)]
+
+    def remove(self, event: str, function: Callable[..., object]) -> bool:
+        """Undo the latest registration of a function; return whether there was one."""
+        listeners = self._by_event.get(event, [])
+        for listener in reversed(listeners):
+            if listener.function == function:
+                self._forget(event, listener)
+                return True
+        return False
+
+    def emit(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the listeners of an event be called at the loop's next turn."""
+        listeners = self._by_event.get(event.name, ())
+        if not listeners and isinstance(event, Failed):
+            logger.warning("%s", event.error)
+        for listener in listeners:
+            if listener.only_once:
+                self._forget(event.name, listener)
+            if listener.is_async:
+                self._enqueue(listener, event, loop)
+            else:
+                loop.call_soon(self._call, listener, event, loop, context=listener.context)
+
+    async def wait_idle(self) -> None:
+        """Wait until the asynchronous listeners are done, except one that runs in the current task.
+
+        Cancellation:
+            Safe.
+        """
+        own = asyncio.current_task()
+        while any(listener.task is None or listener.task is not own for listener in self._busy):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _forget(self, event: str, listener: Listener) -> None:
+        self._by_event[event] = [other for other in self._by_event[event] if other is not listener]
+
+    def _call(self, listener: Listener, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            listener.function(*event.arguments)
+        except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
+            self._raised(event, error, loop)
+
+    def _enqueue(self, listener: Listener, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+        if len(listener.backlog) >= BACKLOG:
+            self.dropped += 1
+            return
+        listener.backlog.append(event)
+        if not listener.is_busy:
+            listener.is_busy = True
+            self._busy.add(listener)
+            self._spawner.spawn(
+                lambda: self._work_off(listener, loop), name=f"listener:{event.name}", context=listener.context
+            )
+
+    async def _work_off(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        listener.task = asyncio.current_task()
+        try:
+            while listener.backlog:
+                event = listener.backlog.popleft()
+                try:
+                    await listener.function(*event.arguments)
+                except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
+                    self._raised(event, error, loop)
+        finally:
+            listener.task = None
+            listener.is_busy = False
+            self._busy.discard(listener)
+            self._changed.set()
+
+    def _raised(self, event: Event, error: Exception, loop: asyncio.AbstractEventLoop) -> None:
+        if isinstance(event, Failed):
+            logger.error("a listener of 'error' raised", exc_info=error)
+        else:
+            self.emit(Failed(error), loop)

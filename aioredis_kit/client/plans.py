@@ -1,0 +1,203 @@
+"""What is known in advance of each command name that a client uses.
+
+A plan is made when a name is first used, in the spelling in which it was used, so that every further command finds
+with one look-up what it needs: its response callback, and whether anything about it is out of the ordinary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import DataError
+
+from aioredis_kit._redispy import CaseInsensitiveDict, response_callbacks
+from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.policy.commands import Lane, split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aioredis_kit.policy.commands import Arguments, CommandTable, CommandTraits
+    from aioredis_kit.transport.command import Command
+
+_MOST_PLANS: Final = 2048
+"""How many names are remembered; then all are forgotten. A name is text from the caller, so it needs a limit."""
+
+_REFUSALS: Final[Mapping[Lane, str]] = {
+    Lane.BLOCKING: "blocks its connection and needs a dedicated one, which is not supported yet",
+    Lane.FENCE: "changes every connection's state, which is not supported yet: use duplicate() with another db, "
+    "username or password",
+    Lane.SESSION_ONLY: "changes or speaks about the connection that it is sent on: it needs a session or a "
+    "pipeline, which are not supported yet",
+}
+
+
+class Plan:
+    """What to do with one spelling of a command's name.
+
+    Attributes:
+        key: The name as response callbacks know it.
+        callback: Makes the response of a reply; ``None`` returns it as it is.
+        prepare: Changes or refuses the command before it is encoded, where that is called for. An empty result
+            stands for closing the client.
+        succeeded: Told of the command after the server obeyed, where somebody wants to know.
+    """
+
+    __slots__ = ("callback", "key", "prepare", "succeeded")
+
+    def __init__(
+        self,
+        key: str | bytes,
+        callback: Callable[..., Any] | None,
+        prepare: Callable[[Arguments], Arguments] | None,
+        succeeded: Callable[[Plan, Command], None] | None,
+    ) -> None:
+        self.key = key
+        self.callback = callback
+        self.prepare = prepare
+        self.succeeded = succeeded
+
+
+class Plans:
+    """The plans of one view, by the name as it was spelled.
+
+    Args:
+        commands: The command table.
+        named: Told that ``CLIENT SETNAME`` was obeyed.
+        protocol: What the user asked for.
+        legacy_responses: redis-py's option.
+
+    Attributes:
+        by_name: The plans.
+        callbacks: The response callbacks. Changing them changes the plans.
+    """
+
+    def __init__(
+        self,
+        commands: CommandTable,
+        named: Callable[[Command], None],
+        *,
+        protocol: int | None,
+        legacy_responses: bool,
+    ) -> None:
+        self.by_name: dict[Any, Plan] = {}
+        self._commands = commands
+        self._named = named
+        self._protocol = protocol
+        self._legacy_responses = legacy_responses
+        self._is_fallback = False
+        self.callbacks = ResponseCallbacks(self, response_callbacks(protocol, legacy_responses=legacy_responses))
+
+    def copy(self) -> Plans:
+        """Return plans for another view, with a copy of the callbacks."""
+        other = Plans(
+            self._commands, self._named, protocol=self._protocol, legacy_responses=self._legacy_responses
+        )
+        other._is_fallback = self._is_fallback  # noqa: SLF001  # its own kind
+        other.callbacks = ResponseCallbacks(other, self.callbacks)
+        other.callbacks.own = dict(self.callbacks.own)
+        return other
+
+    def negotiated(self, protocol: int) -> None:
+        """Use the callbacks for the protocol that the server speaks, if that isn't the one asked for."""
+        is_fallback = protocol == 2 and self._protocol is None  # noqa: PLR2004  # the version
+        if is_fallback is not self._is_fallback:
+            self._is_fallback = is_fallback
+            wanted = 2 if is_fallback else self._protocol
+            self.callbacks.replace_stock(response_callbacks(wanted, legacy_responses=self._legacy_responses))
+
+    def make(self, args: tuple[Any, ...]) -> Plan:
+        """Make the plan for a command whose name has none yet, and keep it.
+
+        Raises:
+            DataError: There is no name, or none that can be one.
+            ConfigurationError: The command is not to be sent on a shared connection.
+        """
+        if not args or not isinstance(args[0], str | bytes) or not args[0].strip():
+            raise DataError("a command needs a name: the first argument must be str or bytes, and not empty")
+        name = args[0]
+        traits = self._commands.classify(args)
+        prepare: Callable[[Arguments], Arguments] | None = None
+        if self._commands.depends_on_arguments(name):
+            prepare = self._prepare_each
+        else:
+            self._refuse(traits)
+            if traits.lane is Lane.QUIT:
+                prepare = _close_instead
+            elif len(split_name((name,))) > 1:
+                prepare = split_name
+        succeeded = self._obeyed if prepare is self._prepare_each or not traits.is_readonly else None
+        plan = Plan(name.upper(), self.callbacks.get(name), prepare, succeeded)
+        if len(self.by_name) >= _MOST_PLANS:
+            self.by_name.clear()
+        self.by_name[name] = plan
+        return plan
+
+    def changed(self, key: str) -> None:
+        """Take over a callback that was set or removed."""
+        for plan in self.by_name.values():
+            if plan.key == key:
+                plan.callback = self.callbacks.get(key)
+
+    def _prepare_each(self, args: Arguments) -> Arguments:
+        self._refuse(self._commands.classify(args))
+        return split_name(args)
+
+    def _obeyed(self, plan: Plan, command: Command) -> None:
+        """Note that the server obeyed a command that is, or may be, no read."""
+        traits = self._commands.classify(command.args)
+        if traits.lane is Lane.EVERY_LINK:
+            self._named(command)
+        elif not traits.is_readonly:
+            command.lane.has_written = True
+            if plan.prepare is None:
+                plan.succeeded = None  # once is enough
+
+    @staticmethod
+    def _refuse(traits: CommandTraits) -> None:
+        if (refusal := _REFUSALS.get(traits.lane)) is not None:
+            raise ConfigurationError(f"{traits.name} {refusal}")
+
+
+def _close_instead(_: Arguments) -> Arguments:
+    return ()
+
+
+class ResponseCallbacks(CaseInsensitiveDict):  # type: ignore[misc]  # redis-py's class has no types
+    """redis-py's dictionary of response callbacks, which keeps the plans in step.
+
+    Attributes:
+        own: What the user set, by name.
+    """
+
+    def __init__(self, plans: Plans, stock: Mapping[str, Callable[..., Any]]) -> None:
+        self.own: dict[str, Callable[..., Any]] = {}
+        self._plans: Plans | None = None
+        super().__init__(stock)
+        self._plans = plans
+
+    def replace_stock(self, stock: Mapping[str, Callable[..., Any]]) -> None:
+        """Use other callbacks than before, except where the user set one."""
+        keys = set(self) | set(stock)
+        self.clear()
+        super().update({**stock, **self.own})
+        for key in keys:
+            if self._plans is not None:
+                self._plans.changed(key)
+
+    def __setitem__(self, command: str, callback: Callable[..., Any]) -> None:
+        super().__setitem__(command, callback)
+        if self._plans is not None:
+            self.own[command.upper()] = callback
+            self._plans.changed(command.upper())
+
+    def update(self, callbacks: Mapping[str, Callable[..., Any]]) -> None:
+        """Set several callbacks."""
+        for command, callback in callbacks.items():
+            self[command] = callback
+
+    def __delitem__(self, command: str) -> None:
+        super().__delitem__(command)
+        self.own.pop(command.upper(), None)
+        if self._plans is not None:
+            self._plans.changed(command.upper())

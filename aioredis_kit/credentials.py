@@ -1,0 +1,75 @@
+"""Who the client is to the server: the credentials, and where they come from.
+
+A provider is an object with ``async get_credentials()``, or a callable, synchronous or not, that returns
+``Credentials`` or a ``(username, password)`` pair. It is asked before every handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from aioredis_kit.exceptions import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user and what proves it.
+
+    Attributes:
+        username: The ACL user; ``None`` is the default user.
+        password: The password or token; never part of the ``repr``.
+        expires_at: When they stop being valid, in seconds since the epoch; ``None`` is never.
+    """
+
+    username: str | None = None
+    password: str = field(default="", repr=False)
+    expires_at: float | None = None
+
+
+@runtime_checkable
+class CredentialProvider(Protocol):
+    """Something that can be asked for credentials again and again."""
+
+    async def get_credentials(self) -> Credentials | tuple[str | None, str]:
+        """Return the credentials to use for a handshake that begins now.
+
+        Raises:
+            Exception: Whatever went wrong. It counts as a failed attempt to connect.
+
+        Cancellation:
+            Happens when the client is closed meanwhile, or after 30 seconds.
+        """
+        ...
+
+
+CredentialsAnswer: TypeAlias = Credentials | tuple[str | None, str]
+CredentialSource: TypeAlias = (
+    CredentialProvider | Callable[[], CredentialsAnswer] | Callable[[], Awaitable[CredentialsAnswer]]
+)
+"""What ``credential_provider=`` takes."""
+
+
+def read_credentials(answer: object) -> Credentials:
+    """Make credentials of what a provider returned.
+
+    Raises:
+        ConfigurationError: It returned something else, or credentials that would need renewal.
+    """
+    if isinstance(answer, Credentials):
+        credentials = answer
+    elif isinstance(answer, tuple) and len(answer) in (1, 2) and isinstance(answer[-1], str):
+        credentials = Credentials(answer[0] if len(answer) == 2 else None, answer[-1])
+    else:
+        raise ConfigurationError(
+            f"the credential provider returned {type(answer).__name__!r}: it must return Credentials "
+            "or a (username, password) pair"
+        )
+    if credentials.expires_at is not None:
+        raise ConfigurationError(
+            "the credential provider returned credentials with an expiry: renewing tokens on live "
+            "connections is not supported yet; return them without expires_at to authenticate once "
+            "per connection"
+        )
+    return credentials

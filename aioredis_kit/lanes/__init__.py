@@ -1,0 +1,1 @@
+"""How commands use connections to one address, over any number of reconnections."""

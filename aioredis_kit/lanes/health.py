@@ -1,0 +1,116 @@
+"""The health job of one connection: pings when nothing is read, and gives the connection up when that helps
+nothing.
+
+One timer, no task. It refers to the connection as long as that lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aioredis_kit.exceptions import HealthCheckError
+from aioredis_kit.policy.health import Act, judge
+from aioredis_kit.transport.command import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioredis_kit.transport.connection import Connection
+    from aioredis_kit.wire.encoder import Payload
+
+_SECOND_LOOK: Final = 0.01
+"""How long after a verdict of death the connection is looked at again, in seconds. A loop that was blocked runs
+its timers before it reads what has come in the meantime."""
+
+
+class HealthCheck:
+    """Watches one connection from ``ready`` to its end.
+
+    Args:
+        connection: The connection.
+        ping: The encoded ``PING``.
+        interval: Ping when nothing was read for so long, in seconds; ``None``: only when asked to.
+        timeout: How long the server may stay silent after a ping, in seconds.
+        answered: Told the latency of each ping.
+        clock: The client's clock.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ping: Payload,
+        *,
+        interval: float | None,
+        timeout: float,
+        answered: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._ping = ping
+        self._interval = interval
+        self._timeout = timeout
+        self._answered = answered
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._pinged_at: float | None = None
+        self._read_before = 0  # bytes read when the ping was sent
+        self._is_suspect = False
+        self._look()
+
+    def probe(self) -> None:
+        """Ping now, unless a ping is out already."""
+        if self._pinged_at is None:
+            self._send_ping()
+            self._look()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self.stop()
+        now = self._clock()
+        if self._pinged_at is not None and self._connection.bytes_read != self._read_before:
+            self._pinged_at = None
+        verdict = judge(
+            now,
+            last_read=self._connection.last_read,
+            pinged_at=self._pinged_at,
+            interval=self._interval,
+            timeout=self._timeout,
+        )
+        look_again_at = verdict.look_again_at
+        if verdict.act is Act.DROP:
+            if self._is_suspect:
+                self._drop(now)
+                return
+            look_again_at = now + _SECOND_LOOK
+        elif verdict.act is Act.PING:
+            self._send_ping()
+        self._is_suspect = verdict.act is Act.DROP
+        if look_again_at < float("inf"):
+            self._timer = asyncio.get_running_loop().call_later(look_again_at - now, self._look)
+
+    def _send_ping(self) -> None:
+        sent_at = self._clock()
+        self._pinged_at = sent_at
+        self._read_before = self._connection.bytes_read
+
+        def answered(_: Query) -> None:
+            self._answered(self._connection.last_read - sent_at)
+
+        self._connection.send([Query(self._ping, answered)])
+
+    def _drop(self, now: float) -> None:
+        silent_for = now - self._connection.last_read
+        self._connection.drop(
+            HealthCheckError(
+                f"{self._connection.address} has been silent for {silent_for:.1f} s and did not answer a PING "
+                f"within {self._timeout:g} s",
+                silent_for=silent_for,
+                address=self._connection.address,
+            )
+        )

@@ -1,0 +1,261 @@
+"""One address-bound connection that keeps itself alive: dial, handshake, ready, lost, back-off.
+
+Reconnecting, health pings and (later) re-authentication exist here once, for every lane.
+
+Rules of this file:
+
+1. One job owns the connection: everything between a loss and the next ``ready`` happens in ``run``.
+2. ``retries`` counts 0, 1, 2 … from a loss until the next ``ready``, and the strategy's first answer is
+   honoured.
+3. A strategy that raises or answers nonsense is reported; the default one decides that attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reconnecting
+from aioredis_kit.exceptions import ConnectError, ConnectionLostError, ReconnectStrategyError
+from aioredis_kit.lanes.health import HealthCheck
+from aioredis_kit.policy.reconnect import Delay, GiveUp, default_delay, is_hopeless, read_answer
+from aioredis_kit.transport.connection import Connection
+from aioredis_kit.wire.decoder import Decoder
+from aioredis_kit.wire.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.wire.handshake import Introduction
+    from aioredis_kit.wire.inflight import Slot
+
+STRATEGY_TIMEOUT: Final = 5.0
+"""How long an asynchronous reconnect strategy may take, in seconds; then the default one decides."""
+
+
+class LinkState(enum.Enum):
+    """What a link is doing."""
+
+    IDLE = "not connected"
+    CONNECTING = "connecting"
+    READY = "ready"
+    WAITING = "reconnecting"
+    """Waiting before the next attempt."""
+    CLOSED = "closed"
+
+
+class LinkOwner(Protocol):
+    """What a link tells its lane."""
+
+    def ready(self, connection: Connection) -> None:
+        """Commands can be sent on this connection."""
+
+    def lost(self, error: KitError, unanswered: list[Slot]) -> None:
+        """That connection has ended, with these commands unanswered."""
+
+    def given_up(self, error: ConnectError) -> None:
+        """The strategy gave up; the link is closed."""
+
+    def answered(self) -> None:
+        """Replies were read. Only told while the lane asked the connection for it."""
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """The connection should not, or can again, be written to."""
+
+    def happened(self, event: Event) -> None:
+        """Something happened that listeners may want to know."""
+
+
+class Link:
+    """Keeps one connection to one address.
+
+    Lifecycle: ``run`` is a job of the client; ``close`` ends it for good.
+
+    Args:
+        owner: The lane.
+        equipment: What its connections are made of.
+        introduce: Returns what a new connection is to become; asks for credentials. Raises ``ConnectError``.
+
+    Attributes:
+        address: Where it leads to, as text.
+        state: What it is doing.
+        connection: The connection, while there is one that is ready.
+    """
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        equipment: Equipment,
+        *,
+        introduce: Callable[[], Awaitable[Introduction]],
+    ) -> None:
+        self.address = str(equipment.dialler.address)
+        self.state = LinkState.IDLE
+        self.connection: Connection | None = None
+        self._owner = owner
+        self._equipment = equipment
+        self._introduce = introduce
+        self._was_ready = False
+        self._is_closed = False
+        self._health: HealthCheck | None = None
+        self._loss: asyncio.Future[KitError] | None = None
+        self._latest: Connection | None = None  # the last connection made, for as long as its socket is open
+
+    async def run(self) -> None:
+        """Connect, and reconnect, until the strategy gives up or the link is closed.
+
+        Cancellation:
+            Ends it. A connection that is open stays open: ``close`` ends that.
+        """
+        clock = self._equipment.clock
+        if self.connection is not None:  # this job failed before: nobody looked after its connection since
+            self.connection.drop(ConnectionLostError("the link failed", address=self.address))
+        retries = 0
+        cause: Exception | None = None
+        failing_since = clock()
+        while not self._is_closed:
+            if cause is not None:
+                delay = await self._delay(retries, cause, clock() - failing_since)
+                if delay is None:
+                    return
+                retries += 1
+                await asyncio.sleep(delay)
+            try:
+                connection = await self._connect()
+            except ConnectError as error:
+                error.attempts = retries + 1
+                cause = error
+                continue
+            if self._is_closed:
+                connection.drop(ConnectionLostError("closed while connecting", address=self.address))
+                return
+            cause = await self._keep(connection)
+            retries = 0
+            failing_since = clock()
+
+    def probe(self) -> None:
+        """Ping now: there is a doubt about the connection."""
+        if self._health is not None:
+            self._health.probe()
+
+    def drop(self, error: KitError) -> None:
+        """Give the present connection up, if there is one."""
+        if self.connection is not None:
+            self.connection.drop(error)
+
+    def close(self) -> None:
+        """Make no further connection. One that is open stays open."""
+        self._is_closed = True
+        self.state = LinkState.CLOSED
+        if self._health is not None:
+            self._health.stop()
+
+    async def wait_closed(self) -> None:
+        """Wait until the last connection's socket is closed.
+
+        Cancellation:
+            Safe.
+        """
+        if self._latest is not None:
+            await self._latest.wait_closed()
+
+    # What the connection tells.
+
+    def connected(self) -> None:
+        """See ``ConnectionOwner``."""
+        self._owner.happened(Connected())
+
+    def lost(self, error: KitError, unanswered: list[Slot]) -> None:
+        """See ``ConnectionOwner``."""
+        self.connection = None
+        if self._health is not None:
+            self._health.stop()
+            self._health = None
+        if self.state is LinkState.READY:
+            self.state = LinkState.WAITING
+        self._owner.lost(error, unanswered)
+        if self._loss is not None and not self._loss.done():
+            self._loss.set_result(error)
+
+    def answered(self) -> None:
+        """See ``ConnectionOwner``."""
+        self._owner.answered()
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """See ``ConnectionOwner``."""
+        self._owner.writable_changed(is_writable=is_writable)
+
+    async def _connect(self) -> Connection:
+        self.state = LinkState.CONNECTING
+        introduction = await self._introduce()
+        equipment, options = self._equipment, self._equipment.options
+        decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply)
+        machine = Machine(decoder, decode=options.decode_responses)
+        connection = Connection(self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock)
+        self._latest = connection
+        await connection.open(introduction, timeout=options.connect_timeout)
+        return connection
+
+    async def _keep(self, connection: Connection) -> KitError:
+        """Hand a connection to the lane and wait for its end."""
+        equipment, options = self._equipment, self._equipment.options
+        self._loss = asyncio.get_running_loop().create_future()
+        self.connection = connection
+        self.state = LinkState.READY
+        self._was_ready = True
+        self._health = HealthCheck(
+            connection,
+            equipment.encoder.encode(("PING",)),
+            interval=options.ping_interval,
+            timeout=options.ping_timeout,
+            answered=lambda latency: self._owner.happened(Pinged(latency)),
+            clock=equipment.clock,
+        )
+        self._owner.happened(Ready(connection.protocol))
+        self._owner.ready(connection)
+        return await self._loss
+
+    async def _delay(self, retries: int, cause: Exception, elapsed: float) -> float | None:
+        """Ask the strategy; return how long to wait, or ``None`` after it gave up."""
+        self.state = LinkState.WAITING
+        decision = await self._decide(retries, cause, elapsed)
+        if isinstance(decision, GiveUp):
+            self.close()
+            self._owner.given_up(self._final_error(cause, decision.error, retries))
+            return None
+        self._owner.happened(Failed(cause))
+        self._owner.happened(Reconnecting(retries, decision.seconds))
+        return decision.seconds
+
+    async def _decide(self, retries: int, cause: Exception, elapsed: float) -> Delay | GiveUp:
+        strategy = self._equipment.strategy
+        if strategy.is_default and not self._was_ready and is_hopeless(cause, self._equipment.options):
+            return GiveUp(None)
+        try:
+            answer = strategy.ask(retries, cause, elapsed)
+            if inspect.isawaitable(answer):
+                async with asyncio.timeout(STRATEGY_TIMEOUT):
+                    answer = await answer
+            return read_answer(answer)
+        except Exception as error:  # noqa: BLE001  # the strategy is the user's code: it may raise anything
+            self._owner.happened(Failed(error))
+            return Delay(default_delay(retries, self._equipment.uniform))
+
+    def _final_error(self, cause: Exception, answer: Exception | None, retries: int) -> ConnectError:
+        if answer is not None:
+            error: ConnectError = ReconnectStrategyError(
+                str(answer), address=self.address, attempts=retries + 1
+            )
+            error.__cause__ = answer
+            return error
+        if isinstance(cause, ConnectError):
+            return cause
+        error = ConnectError(
+            f"{cause}; the reconnect strategy gave up", address=self.address, attempts=retries + 1
+        )
+        error.__cause__ = cause
+        return error

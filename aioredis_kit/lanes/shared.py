@@ -1,0 +1,398 @@
+"""The shared lane: thousands of commands over one link, in the order in which they were issued.
+
+A command is written at once when nothing is in flight; otherwise everything issued in one turn of the loop leaves
+in one write. What can't be written waits: for the connection, for the transport's buffer, for the limits.
+
+Rules of this file:
+
+1. Nothing here awaits between looking at the queue and changing it.
+2. A command that was not handed to the transport may wait for the next connection, whatever it is. One that was,
+   and got no reply, is sent again only if ``may_repeat`` says so.
+3. Every command that comes in goes out once: written and answered, failed, or withdrawn by its caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aioredis_kit.exceptions import (
+    ConnectionLostError,
+    KitError,
+    NotConnectedError,
+    QueueFullError,
+    TimeoutDiagnosis,
+    one_for_each,
+)
+from aioredis_kit.lanes.sweep import Sweep
+from aioredis_kit.policy.deadlines import timeout_error
+from aioredis_kit.transport.command import Command
+from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN, Slot
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aioredis_kit.events import Event
+    from aioredis_kit.exceptions import ConnectError
+    from aioredis_kit.lanes.link import Link
+    from aioredis_kit.transport.connection import Connection
+
+_BATCH: Final = 64 * 1024
+"""How much is joined into one write, in bytes: the transport's high-water mark."""
+_MANY_WITHDRAWN: Final = 1024
+
+
+class LaneOwner(Protocol):
+    """What a lane tells its endpoint."""
+
+    def happened(self, event: Event) -> None:
+        """Something happened that listeners may want to know."""
+
+    def given_up(self, error: ConnectError) -> None:
+        """The reconnect strategy gave up."""
+
+
+class LaneSettings(Protocol):
+    """What the lane takes from the options."""
+
+    @property
+    def commands_queue_max_length(self) -> int: ...
+    @property
+    def commands_queue_max_bytes(self) -> int: ...
+    @property
+    def queue_full(self) -> str: ...
+    @property
+    def disable_offline_queue(self) -> bool: ...
+
+
+class SharedLane:
+    """The queue in front of one link.
+
+    Args:
+        owner: The endpoint.
+        settings: The limits.
+        may_repeat: Whether a command may be sent again whose reply was lost.
+        loop: The client's event loop.
+        clock: The client's clock.
+
+    Attributes:
+        loop: The client's event loop.
+        link: The link; set once, by the endpoint, before the first command.
+        has_written: Whether the server has ever obeyed a write.
+    """
+
+    link: Link
+
+    def __init__(
+        self,
+        owner: LaneOwner,
+        settings: LaneSettings,
+        *,
+        may_repeat: Callable[[Command], bool],
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.loop = loop
+        self.has_written = False
+        self._owner = owner
+        self._may_repeat = may_repeat
+        self._clock = clock
+        self._max_commands = settings.commands_queue_max_length
+        self._max_bytes = settings.commands_queue_max_bytes
+        self._raises_when_full = settings.queue_full == "raise"
+        self._holds_offline = not settings.disable_offline_queue
+        self._sweep = Sweep(loop, clock, self._expire)
+        self._waiting: deque[Command] = deque()
+        self._waiting_bytes = 0
+        self._withdrawn = 0  # commands in `_waiting` whose callers have gone
+        self._connection: Connection | None = None
+        self._line: Connection | None = None  # the connection, while new commands may be written to it
+        self._is_paused = False  # the transport's buffer is full
+        self._is_full = False  # the limits are reached
+        self._is_flush_due = False
+        self._replaced_for: str | None = None  # why nothing more is written on this connection
+        self._refusal: KitError | None = None  # why no command is taken any more
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command issued now is written now, or at the end of this turn of the loop."""
+        return self._line is not None
+
+    def issue(self, command: Command) -> None:
+        """Take a command: write it, or let it wait.
+
+        Raises:
+            ClientClosedError: No command is taken any more.
+            NotConnectedError: There is no connection and no offline queue.
+            QueueFullError: The limits are reached and waiting was not asked for.
+        """
+        command.lane = self
+        connection = self._line
+        if self._raises_when_full:
+            self._check_room(command)
+        if connection is None:
+            self._check_offline()
+            self._waiting.append(command)
+            self._waiting_bytes += command.size
+        elif not self._waiting and not connection.in_flight:
+            connection.send((command,))
+        else:
+            self._waiting.append(command)
+            self._waiting_bytes += command.size
+            if not self._is_flush_due:
+                self._is_flush_due = True
+                self.loop.call_soon(self._flush)
+        if command.deadline < self._sweep.earliest:
+            self._sweep.expect(command.deadline)
+
+    def withdrawn(self, command: Command) -> None:
+        """See ``transport.command.Lane``. The command is left in the queue until it would be sent."""
+        self._waiting_bytes -= command.size
+        self._withdrawn += 1
+        if self._withdrawn > max(_MANY_WITHDRAWN, len(self._waiting) // 2):
+            # A new queue: somebody may be going through the old one.
+            self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
+            self._withdrawn = 0
+
+    def replace_connection(self, reason: str) -> None:
+        """Go on on a new connection; what is in flight on the present one gets its replies first."""
+        if self._line is not None and self._replaced_for is None:
+            self._line = None
+            self._replaced_for = reason
+            self._look_at_answers()
+
+    def close(self, refusal: KitError) -> asyncio.Future[None]:
+        """Take no command any more; return what is done when all others have ended.
+
+        Without a connection the commands that wait end at once.
+        """
+        self._refusal = refusal
+        self._line = None
+        self.link.close()
+        self._drained = self.loop.create_future()
+        if self._connection is None:
+            self._fail_waiting(refusal)
+        self._look_at_answers()
+        return self._drained
+
+    def destroy(self, refusal: KitError) -> None:
+        """End everything now."""
+        self._refusal = refusal
+        self._line = None
+        self._sweep.stop()
+        self.link.close()
+        self.link.drop(refusal)
+        self._fail_waiting(refusal)
+        self._look_at_answers()
+
+    # What the link tells.
+
+    def ready(self, connection: Connection) -> None:
+        """See ``LinkOwner``."""
+        self._connection = self._line = connection
+        self._flush()
+
+    def lost(self, error: KitError, unanswered: list[Slot]) -> None:
+        """See ``LinkOwner``."""
+        self._connection = self._line = self._replaced_for = None
+        self._is_paused = False
+        again: list[Command] = []
+        for command in unanswered:
+            if not isinstance(command, Command):
+                continue
+            if self._refusal is None and self._holds_offline and self._may_repeat(command):
+                command.state = UNWRITTEN
+                again.append(command)
+            else:
+                command.fail(_unknown_outcome(error))
+        self._waiting.extendleft(reversed(again))
+        self._waiting_bytes += sum(command.size for command in again)
+        if self._refusal is not None:
+            self._fail_waiting(self._refusal)
+        elif not self._holds_offline:
+            self._fail_waiting(NotConnectedError(f"{error}; disable_offline_queue is set"))
+        self._look_at_answers()
+
+    def given_up(self, error: ConnectError) -> None:
+        """See ``LinkOwner``."""
+        self._refusal = error
+        self._fail_waiting(error)
+        self._owner.given_up(error)
+
+    def answered(self) -> None:
+        """See ``LinkOwner``. Told only while commands wait for room, or the lane for its last replies."""
+        if self._waiting:
+            self._flush()
+        self._look_at_answers()
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """See ``LinkOwner``."""
+        self._is_paused = not is_writable
+        if self._refusal is None and self._replaced_for is None:
+            self._line = self._connection if is_writable else None
+        if is_writable:
+            self._flush()
+
+    def happened(self, event: Event) -> None:
+        """See ``LinkOwner``."""
+        self._owner.happened(event)
+
+    # Writing.
+
+    def _flush(self) -> None:
+        """Write what waits, as far as the connection and the limits allow."""
+        self._is_flush_due = False
+        connection = self._connection
+        if connection is None or self._is_paused or self._replaced_for is not None:
+            return
+        waiting = self._waiting
+        if (
+            self._waiting_bytes <= _BATCH
+            and self._waiting_bytes + connection.bytes_in_flight <= self._max_bytes
+            and len(waiting) + len(connection.in_flight) <= self._max_commands
+        ):
+            self._waiting_bytes = self._withdrawn = 0
+            connection.send(waiting)
+            waiting.clear()
+        else:
+            self._flush_in_parts(connection)
+
+    def _flush_in_parts(self, connection: Connection) -> None:
+        is_full = False
+        while self._waiting and not is_full and not self._is_paused:
+            batch, is_full = self._next_batch(connection)
+            connection.send(batch)
+        self._is_full = is_full
+        self._look_at_answers()
+
+    def _next_batch(self, connection: Connection) -> tuple[list[Command], bool]:
+        """Take what fits into one write and the limits; tell whether the limits ended it."""
+        waiting = self._waiting
+        batch: list[Command] = []
+        size = 0
+        room = self._max_commands - len(connection.in_flight)
+        room_bytes = self._max_bytes - connection.bytes_in_flight
+        is_full = False
+        while waiting and size < _BATCH:
+            command = waiting[0]
+            if command.state == UNWRITTEN:
+                exceeds = len(batch) >= room or size + command.size > room_bytes
+                # One command that alone exceeds the limits is let through when nothing else is there.
+                if exceeds and (batch or connection.in_flight):
+                    is_full = True
+                    break
+                batch.append(command)
+                size += command.size
+            else:
+                self._withdrawn -= 1
+            waiting.popleft()
+        self._waiting_bytes -= size
+        return batch, is_full
+
+    # Refusing and ending.
+
+    def _check_room(self, command: Command) -> None:
+        in_flight = in_flight_bytes = 0
+        if self._connection is not None:
+            in_flight = len(self._connection.in_flight)
+            in_flight_bytes = self._connection.bytes_in_flight
+        commands = len(self._waiting) - self._withdrawn + in_flight
+        if commands >= self._max_commands:
+            raise QueueFullError(
+                f"{commands} commands wait or are in flight: commands_queue_max_length is "
+                f"{self._max_commands}; send less at once, or set queue_full='wait'",
+                limit=self._max_commands,
+            )
+        size = self._waiting_bytes + in_flight_bytes
+        if commands and size + command.size > self._max_bytes:
+            raise QueueFullError(
+                f"{size} bytes wait or are in flight and the command has {command.size}: "
+                f"commands_queue_max_bytes is {self._max_bytes}; send less at once, or set queue_full='wait'",
+                limit=self._max_bytes,
+            )
+
+    def _check_offline(self) -> None:
+        if self._refusal is not None:
+            raise one_for_each(self._refusal)
+        if not self._holds_offline and self._connection is None:
+            raise NotConnectedError(
+                f"{self.link.address} is not connected ({self.link.state.value}) and disable_offline_queue is set"
+            )
+
+    def _fail_waiting(self, error: KitError) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for command in waiting:
+            if command.state == UNWRITTEN:
+                command.fail(one_for_each(error))
+        self._waiting_bytes = self._withdrawn = 0
+
+    def _look_at_answers(self) -> None:
+        """See whether the last reply has come that something waits for, and ask to be told of the next."""
+        connection = self._connection
+        if self._replaced_for is not None and connection is not None and not connection.in_flight:
+            self.link.drop(ConnectionLostError(f"{self.link.address}: {self._replaced_for}", address=self.link.address))
+        if self._drained is not None and not self._drained.done() and not self._has_pending():
+            self._drained.set_result(None)
+        if connection is not None:
+            waits = self._is_full or self._replaced_for is not None or self._drained is not None
+            connection.tell_answers(wanted=waits)
+
+    def _has_pending(self) -> bool:
+        if len(self._waiting) > self._withdrawn:
+            return True
+        return self._connection is not None and any(
+            isinstance(slot, Command) and slot.state == IN_FLIGHT for slot in self._connection.in_flight
+        )
+
+    # Deadlines.
+
+    def _expire(self, now: float, lag: float) -> float:
+        """See ``Sweep``."""
+        earliest = math.inf
+        is_stalled = False
+        connection = self._connection
+        flying = () if connection is None else connection.in_flight
+        ahead = ahead_bytes = 0
+        for queue in (flying, self._waiting):
+            for command in queue:
+                if isinstance(command, Command) and command.state <= IN_FLIGHT:
+                    if command.deadline > now:
+                        earliest = min(earliest, command.deadline)
+                    else:
+                        is_stalled |= self._time_out(command, now, lag, ahead, ahead_bytes)
+                ahead += 1
+                ahead_bytes += command.size
+        if is_stalled:
+            self.link.probe()
+        return earliest
+
+    def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> bool:
+        """End a command; tell whether nothing was read since it was written."""
+        timeout = command.options.timeout or 0.0
+        is_written = command.state == IN_FLIGHT
+        issued_at = command.deadline - timeout
+        written_at, read_before = command.written if is_written else (now, 0)
+        bytes_read = 0
+        if is_written and self._connection is not None:
+            bytes_read = self._connection.bytes_read - read_before
+        diagnosis = TimeoutDiagnosis(
+            timeout=timeout,
+            queued=written_at - issued_at,
+            in_flight=now - written_at,
+            commands_ahead=ahead,
+            bytes_ahead=ahead_bytes,
+            bytes_read=bytes_read,
+            state=self.link.state.value,
+            lag=lag,
+        )
+        command.fail(timeout_error(str(command.args[0]), diagnosis, is_written=is_written))
+        return is_written and not bytes_read
+
+
+def _unknown_outcome(error: KitError) -> KitError:
+    own = one_for_each(error)
+    own.maybe_executed = True
+    return own

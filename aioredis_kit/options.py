@@ -1,0 +1,483 @@
+"""The options of a client: which there are, what they take, and their other names.
+
+Rules of this file:
+
+1. An option is one entry of ``Options``. Its kind reads it, in the query of a URL too; its meaning is for the
+   documentation. What becomes of redis-py's other names is in one table, ``_REDIS_PY``.
+2. However it was made, an ``Options`` or ``TLSOptions`` holds only values that its kinds have read, and no
+   impossible combination. What is wrong is a ``ConfigurationError`` that names option, problem and remedy.
+3. Durations are float seconds. No error and no ``repr`` shows a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from aioredis_kit.credentials import Credentials
+from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.kinds import (
+    CERTIFICATES,
+    ENCODING,
+    ENCODING_ERRORS,
+    FLAG,
+    HOST,
+    INTERVAL,
+    KEEP_ALIVE,
+    KEEP_ALIVE_CONSTANTS,
+    LABEL,
+    PATH,
+    PROVIDER,
+    SECRET,
+    SOCKET_PATH,
+    STRATEGY,
+    TEXT,
+    TLS_VERSION,
+    Kind,
+    count,
+    kinds_of,
+    one_of,
+    optional,
+    read_fields,
+    reads,
+    seconds,
+)
+from aioredis_kit.url import parse_url
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import wait_base
+
+    from aioredis_kit.credentials import CredentialSource
+
+__all__ = [
+    "CommandOptions",
+    "Options",
+    "ReconnectStrategy",
+    "RetryUnanswered",
+    "SocketOptions",
+    "StrategyAnswer",
+    "TLSOptions",
+    "resolve_options",
+]
+
+RetryUnanswered: TypeAlias = Literal["never", "read_only", "idempotent"]
+StrategyAnswer: TypeAlias = float | timedelta | Literal[False] | Exception
+"""What a function for ``reconnect_strategy`` returns: how long to wait, or whether and why to give up."""
+ReconnectStrategy: TypeAlias = (
+    "Literal[False] | float | wait_base | tuple[wait_base, StopBaseT] "
+    "| Callable[[int, Exception], StrategyAnswer | Awaitable[StrategyAnswer]]"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOptions:
+    """What one view of the client asks for all its commands.
+
+    Attributes:
+        timeout: How long a command may take from the call on, in seconds; ``None`` is without limit.
+        decode_responses: Whether replies are decoded to text.
+        retry_unanswered: Which commands are sent again if the connection is lost before their reply.
+    """
+
+    timeout: float | None
+    decode_responses: bool
+    retry_unanswered: RetryUnanswered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """How TCP sockets are set up.
+
+    Attributes:
+        keep_alive: Seconds of silence before the first probe, seconds between probes, and how many of them may
+            stay unanswered; ``None`` is without probes.
+        tcp_user_timeout: How long sent data may stay unacknowledged, in seconds; ``None`` leaves it to the system.
+        no_delay: Whether small writes are sent at once.
+    """
+
+    keep_alive: tuple[float, float, int] | None
+    tcp_user_timeout: float | None
+    no_delay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSOptions:
+    """How connections are encrypted, and who is trusted.
+
+    Attributes:
+        ca_file: File with the trusted certificates, in PEM; without any ``ca_*`` the system's are trusted.
+        ca_path: Folder with trusted certificates, as OpenSSL wants it.
+        ca_data: Trusted certificates: PEM as text or DER as bytes.
+        certificate_file: File with the client's own certificate, in PEM.
+        key_file: File with its key, unless that is in ``certificate_file``.
+        key_password: Password of the key.
+        server_hostname: The name that the server's certificate must bear; ``None`` is the host.
+        minimum_version: ``"TLSv1.2"`` or ``"TLSv1.3"``, also as ``ssl.TLSVersion``.
+        ciphers: Ciphers for TLS 1.2, as OpenSSL names them.
+        verify: Whether the server's certificate is checked. ``False`` implies that its name isn't either.
+        check_hostname: Whether the name in the certificate is checked.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of range.
+    """
+
+    ca_file: str | None = field(default=None, metadata=reads(optional(PATH)))
+    ca_path: str | None = field(default=None, metadata=reads(optional(PATH)))
+    ca_data: str | bytes | None = field(default=None, metadata=reads(optional(CERTIFICATES)))
+    certificate_file: str | None = field(default=None, metadata=reads(optional(PATH)))
+    key_file: str | None = field(default=None, metadata=reads(optional(PATH)))
+    key_password: str | None = field(default=None, repr=False, metadata=reads(optional(SECRET)))
+    server_hostname: str | None = field(default=None, metadata=reads(optional(HOST)))
+    minimum_version: str | ssl.TLSVersion = field(default="TLSv1.2", metadata=reads(TLS_VERSION))
+    ciphers: str | None = field(default=None, metadata=reads(optional(TEXT)))
+    verify: bool = field(default=True, metadata=reads(FLAG))
+    check_hostname: bool = field(default=True, metadata=reads(FLAG))
+
+    def __post_init__(self) -> None:
+        read_fields(self, "TLSOptions.")
+        if self.key_file is not None and self.certificate_file is None:
+            raise ConfigurationError("TLSOptions.key_file is of no use alone: give certificate_file (ssl_certfile) too")
+
+
+def _read_tls(given: object) -> object:
+    if given is None or isinstance(given, bool):
+        return bool(given)
+    # What asyncio needs of an SSLContext; ssl itself is not for this floor to load.
+    if not isinstance(given, TLSOptions) and not callable(getattr(given, "wrap_bio", None)):
+        raise TypeError
+    return given
+
+
+_TLS: Final = Kind("True, False, TLSOptions or an ssl.SSLContext", _read_tls, FLAG.parse)
+_LATER: Final = Kind("anything", lambda given: given or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All options of a client. Each field's metadata has its ``kind`` and ``meaning``.
+
+    Made by ``resolve_options`` and ``replaced``, which know the other names.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of range, or two exclude each other.
+    """
+
+    host: str = field(default="localhost", metadata=reads(HOST, "Name or IP address of the server."))
+    port: int = field(default=6379, metadata=reads(count(1, 65535), "TCP port of the server."))
+    unix_socket_path: str | None = field(
+        default=None, metadata=reads(optional(SOCKET_PATH), "Path of its Unix socket, instead.")
+    )
+    db: int = field(default=0, metadata=reads(count(0, 2**31 - 1), "Number of the database."))
+    username: str | None = field(
+        default=None, metadata=reads(optional(TEXT), "ACL user; None is the server's default user.")
+    )
+    password: str | None = field(default=None, repr=False, metadata=reads(optional(SECRET), "What proves the user."))
+    credential_provider: CredentialSource | None = field(
+        default=None,
+        repr=False,
+        metadata=reads(optional(PROVIDER), "Asked for user name and password before every handshake."),
+    )
+    client_name: str | None = field(
+        default=None, metadata=reads(optional(LABEL), "Name of the connections, see CLIENT LIST.")
+    )
+    client_info_tag: str | None = field(
+        default=None, metadata=reads(optional(LABEL), "Added to the library's name in CLIENT LIST.")
+    )
+    disable_client_info: bool = field(
+        default=False, metadata=reads(FLAG, "Whether the library's name isn't told to the server.")
+    )
+    decode_responses: bool = field(default=False, metadata=reads(FLAG, "Whether replies are decoded to text."))
+    encoding: str = field(default="utf-8", metadata=reads(ENCODING, "How text is encoded and decoded."))
+    encoding_errors: str = field(
+        default="strict", metadata=reads(ENCODING_ERRORS, "What to do with bytes that are not such text.")
+    )
+    legacy_responses: bool = field(
+        default=True, metadata=reads(FLAG, "Whether responses have the shapes of redis-py before 8.")
+    )
+    protocol: Literal[2, 3] | None = field(
+        default=None,
+        metadata=reads(optional(one_of(2, 3)), "Protocol version; None is 3 with servers that know it, else 2."),
+    )
+    tls: bool | TLSOptions | ssl.SSLContext = field(default=False, metadata=reads(_TLS, "Whether and how to encrypt."))
+    connections: int = field(default=1, metadata=reads(count(1), "Shared connections per address."))
+    max_dedicated_connections: int = field(
+        default=50, metadata=reads(count(1), "How many dedicated connections there may be.")
+    )
+    command_timeout: float | None = field(
+        default=5.0,
+        metadata=reads(optional(seconds()), "How long a command may take, from the call to the reply; None: no limit."),
+    )
+    connect_timeout: float = field(default=3.0, metadata=reads(seconds(), "How long one attempt to connect may take."))
+    initial_connect_timeout: float | None = field(
+        default=10.0,
+        metadata=reads(optional(seconds()), "How long connect() may take; None: as long as the strategy goes on."),
+    )
+    close_timeout: float = field(default=5.0, metadata=reads(seconds(), "How long close() waits for replies."))
+    reconnect_strategy: ReconnectStrategy | None = field(
+        default=None, metadata=reads(STRATEGY, "How long to wait before connecting again; None: the default strategy.")
+    )
+    ping_interval: float | None = field(
+        default=30.0, metadata=reads(INTERVAL, "Silence after which the server is asked for life.")
+    )
+    ping_timeout: float = field(default=5.0, metadata=reads(seconds(), "How long it may take to show any."))
+    disable_offline_queue: bool = field(
+        default=False, metadata=reads(FLAG, "Whether commands fail while not connected.")
+    )
+    commands_queue_max_length: int = field(
+        default=100_000, metadata=reads(count(1), "Commands that may wait and be in flight.")
+    )
+    commands_queue_max_bytes: int = field(default=64 * 2**20, metadata=reads(count(1), "Their size, in bytes."))
+    queue_full: Literal["wait", "raise"] = field(
+        default="wait", metadata=reads(one_of("wait", "raise"), "What a command does when that is reached.")
+    )
+    retry_unanswered: RetryUnanswered = field(
+        default="read_only",
+        metadata=reads(
+            one_of("never", "read_only", "idempotent"), "What is sent again if the connection is lost before the reply."
+        ),
+    )
+    keep_alive: tuple[float, float, int] | None = field(
+        default=(30.0, 5.0, 3),
+        metadata=reads(KEEP_ALIVE, "TCP keepalive: seconds before the first probe, between probes, and probes."),
+    )
+    tcp_user_timeout: float | None = field(
+        default=30.0,
+        metadata=reads(optional(seconds(least=0.001, most=2_000_000)), "How long sent data may stay unacknowledged."),
+    )
+    no_delay: bool = field(default=True, metadata=reads(FLAG, "Whether small writes are sent at once (TCP_NODELAY)."))
+    client_side_cache: object = field(default=None, metadata=reads(_LATER, "Not supported yet."))
+    emit_invalidate: bool = field(default=False, metadata=reads(FLAG, "Not supported yet."))
+    ignored: tuple[str, ...] = ()
+    """The names of options that were given, were accepted, and have no effect."""
+
+    def __post_init__(self) -> None:
+        read_fields(self)
+        for problem in _impossibilities(self):
+            raise ConfigurationError(problem)
+
+    @property
+    def command(self) -> CommandOptions:
+        """What commands are issued with."""
+        return CommandOptions(
+            timeout=self.command_timeout,
+            decode_responses=self.decode_responses,
+            retry_unanswered=self.retry_unanswered,
+        )
+
+    @property
+    def socket(self) -> SocketOptions:
+        """How sockets are set up."""
+        return SocketOptions(keep_alive=self.keep_alive, tcp_user_timeout=self.tcp_user_timeout, no_delay=self.no_delay)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The static credentials, if there are any."""
+        if not self.username and not self.password:
+            return None
+        return Credentials(self.username or None, self.password or "")
+
+    def replaced(self, overrides: Mapping[str, object]) -> Options:
+        """Return these options with some replaced, under any of their names.
+
+        A Unix socket takes the place of host and port, and they of it; the same holds for a credential
+        provider and static credentials.
+
+        Raises:
+            ConfigurationError: As ``resolve_options`` does.
+        """
+        changes, ignored = _settle([_Statement(*each) for each in overrides.items()], tls=self.tls)
+        if not changes.keys().isdisjoint({"host", "port"}):
+            changes.setdefault("unix_socket_path", None)
+        if not changes.keys().isdisjoint({"username", "password"}):
+            changes.setdefault("credential_provider", None)
+        elif changes.get("credential_provider") is not None:
+            changes |= {"username": None, "password": None}
+        return replace(self, **changes, ignored=ignored)
+
+
+def _impossibilities(options: Options) -> Iterator[str]:
+    if options.credential_provider is not None and (options.username or options.password):
+        yield "credential_provider excludes username and password: give either"
+    if options.unix_socket_path is not None and options.tls:
+        yield "tls can't be had on a Unix socket, as no server speaks it there: leave out tls or unix_socket_path"
+    if options.emit_invalidate and options.client_side_cache is not None:
+        yield "emit_invalidate is needless with client_side_cache, which does its work: leave it out"
+    for name in ("client_side_cache", "emit_invalidate"):
+        if getattr(options, name):
+            if options.protocol == 2:
+                yield f"{name} needs RESP3, but protocol is 2: leave out protocol or set it to 3"
+            yield f"{name} is not supported yet: leave it out"
+    if options.connections > 1:
+        yield "connections greater than 1 is not supported yet: leave it out"
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    """Another name of an option, or of a field of ``TLSOptions`` (``tls.…``).
+
+    Attributes:
+        option: The option's own name.
+        kind: What values this name takes, if not the option's.
+        unset: Values that mean the same as leaving it out.
+    """
+
+    option: str
+    kind: Kind | None = None
+    unset: tuple[object, ...] = ()
+
+
+_VERIFY: Final = Kind(
+    "'required', 'optional', 'none' or an ssl.VerifyMode",
+    # The numbers are those of ssl.VerifyMode, which is an IntEnum: its members are found by them.
+    {"required": True, "optional": True, "none": False, None: False, 2: True, 1: True, 0: False}.__getitem__,
+    str,
+)
+_NONE: Final = (None,)
+_VERIFY_FLAGS: Final = "is not supported: set them on an SSLContext and pass that as tls"
+
+_REDIS_PY: Final[Mapping[str, _Alias | str | None]] = {
+    # An alias; or text: refused unless None or False, for this reason; or None: accepted without effect.
+    "auto_close_connection_pool": None,
+    "connection_pool": "is not supported yet: give the options themselves, or a URL",
+    "credentials_provider": _Alias("credential_provider"),
+    "driver_info": None,
+    "event_dispatcher": None,
+    "health_check_interval": _Alias("ping_interval"),
+    "lib_name": None,
+    "lib_version": None,
+    "maint_notifications_config": None,
+    "max_connections": _Alias("max_dedicated_connections", unset=_NONE),
+    "redis_connect_func": "is not supported: there is no redis-py connection to call it with",
+    "retry": None,
+    "retry_on_error": None,
+    "retry_on_timeout": None,
+    "single_connection_client": "is not supported yet: leave it out",
+    "socket_connect_timeout": _Alias("connect_timeout"),
+    "socket_keepalive": _Alias("keep_alive"),
+    "socket_keepalive_options": _Alias("keep_alive", KEEP_ALIVE_CONSTANTS, unset=(None, {})),
+    "socket_read_size": None,
+    "socket_timeout": _Alias("command_timeout"),
+    "ssl": _Alias("tls"),
+    "ssl_ca_certs": _Alias("tls.ca_file", unset=_NONE),
+    "ssl_ca_data": _Alias("tls.ca_data", unset=_NONE),
+    "ssl_ca_path": _Alias("tls.ca_path", unset=_NONE),
+    "ssl_cert_reqs": _Alias("tls.verify", _VERIFY),
+    "ssl_certfile": _Alias("tls.certificate_file", unset=_NONE),
+    "ssl_check_hostname": _Alias("tls.check_hostname"),
+    "ssl_ciphers": _Alias("tls.ciphers", unset=_NONE),
+    "ssl_exclude_verify_flags": _VERIFY_FLAGS,
+    "ssl_include_verify_flags": _VERIFY_FLAGS,
+    "ssl_keyfile": _Alias("tls.key_file", unset=_NONE),
+    "ssl_min_version": _Alias("tls.minimum_version", unset=_NONE),
+    "ssl_password": _Alias("tls.key_password", unset=_NONE),
+}
+_OPTIONS: Final = kinds_of(Options)
+_KINDS: Final = _OPTIONS | {f"tls.{name}": kind for name, kind in kinds_of(TLSOptions).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What the caller said of one option, under whichever name."""
+
+    name: str
+    value: object
+    in_url: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} in the URL" if self.in_url else self.name
+
+
+_Settled: TypeAlias = dict[str, tuple[_Statement, Any]]
+
+
+def resolve_options(url: str | None, given: Mapping[str, object]) -> Options:
+    """Make options of what the caller gave.
+
+    Args:
+        url: The URL of the server, if there is one.
+        given: Options by any of their names.
+
+    Raises:
+        ConfigurationError: The URL is malformed; an option is unknown, of another type or out of range; two names
+            of one option, or it and the URL, have different values; or options exclude each other.
+    """
+    said = [] if url is None else [_from_url(*each) for each in parse_url(url).items()]
+    said += [_Statement(*each) for each in given.items()]
+    values, ignored = _settle(said, tls=False)
+    return Options(**values, ignored=ignored)
+
+
+def _from_url(name: str, value: object) -> _Statement:
+    meaning = _meaning(name)
+    if isinstance(value, str) and isinstance(meaning, _Alias):
+        value = _kind(meaning).parsed(f"{name} in the URL", value)
+    return _Statement(name, value, in_url=True)
+
+
+def _meaning(name: str) -> _Alias | str | None:
+    if name in _OPTIONS:
+        return _Alias(name)
+    if name in _REDIS_PY:
+        return _REDIS_PY[name]
+    (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *_REDIS_PY], n=1, cutoff=0)
+    raise ConfigurationError(f"there is no option {name[:50]!r}: the closest one is {closest!r}")
+
+
+def _kind(alias: _Alias) -> Kind:
+    return alias.kind or _KINDS[alias.option]
+
+
+def _settle(said: Iterable[_Statement], *, tls: object) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the values of the options that were given, and the names of those without effect."""
+    settled: _Settled = {}
+    ignored: list[str] = []
+    for each in said:
+        meaning = _meaning(each.name)
+        if isinstance(meaning, _Alias):
+            if each.value not in meaning.unset:
+                _add(settled, meaning, each)
+        elif each.value is not None and each.value is not False:
+            if meaning is not None:
+                raise ConfigurationError(f"{each} {meaning}")
+            ignored.append(each.name)
+    _fold_tls(settled, tls)
+    values = {name: value for name, (_, value) in settled.items()}
+    if values.get("unix_socket_path") is not None:
+        for name in values.keys() & {"host", "port"}:
+            raise ConfigurationError(f"unix_socket_path excludes {settled[name][0]}: give either")
+    return values, tuple(dict.fromkeys(ignored))
+
+
+def _add(settled: _Settled, alias: _Alias, said: _Statement) -> None:
+    value = _kind(alias).value(str(said), said.value)
+    if alias.option in settled:
+        first, known = settled[alias.option]
+        # A plain True says less than another way to say yes, so the two agree: tls=True and TLSOptions.
+        if value == known or (said.value is True and known):
+            return
+        if not (first.value is True and value):
+            hint = " (rediss:// is tls=True, redis:// is tls=False)" if alias.option == "tls" else ""
+            raise ConfigurationError(f"{first} and {said} contradict each other: keep one of them{hint}")
+    settled[alias.option] = said, value
+
+
+def _fold_tls(settled: _Settled, tls: object) -> None:
+    """Make one ``TLSOptions`` of redis-py's ``ssl_*``."""
+    parts = {name: settled.pop(name) for name in list(settled) if name.startswith("tls.")}
+    if not parts:
+        return
+    first, _ = next(iter(parts.values()))
+    switch, tls = settled.get("tls", (first, tls))
+    if tls is True:
+        values = {name.removeprefix("tls."): value for name, (_, value) in parts.items()}
+        settled["tls"] = switch, TLSOptions(**values)
+    elif tls is not False:
+        raise ConfigurationError(f"{first} must be said in the TLSOptions or SSLContext that tls has: move it there")
+    elif switch is first or switch.in_url:
+        raise ConfigurationError(f"{first} has no effect without TLS: add tls=True, or use rediss:// in the URL")

@@ -1,0 +1,148 @@
+"""How long to wait before connecting again, and when to give up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from aioredis_kit.exceptions import AuthenticationFailedError
+from aioredis_kit.kinds import to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import WaitBaseT
+
+    from aioredis_kit.options import Options, ReconnectStrategy, StrategyAnswer
+
+    Uniform: TypeAlias = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Connect again after a while.
+
+    Attributes:
+        seconds: After how long; 0 is at once.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Don't connect again.
+
+    Attributes:
+        error: What the strategy itself has to say about it, if anything.
+    """
+
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A reconnect strategy, in whichever form it was given.
+
+    Attributes:
+        ask: Called with the number of failed attempts since the loss, the error of the last one (or the loss
+            itself), and the seconds since the loss. What it returns is for ``read_answer``; or it is awaitable,
+            and its result is.
+        is_default: Whether it is the one used if none is given.
+    """
+
+    ask: Callable[[int, Exception, float], StrategyAnswer | Awaitable[StrategyAnswer]]
+    is_default: bool = False
+
+
+def make_strategy(option: ReconnectStrategy | None, uniform: Uniform) -> Strategy:
+    """Make a strategy of a checked option.
+
+    Args:
+        option: ``Options.reconnect_strategy``.
+        uniform: Returns a random number between two, as ``random.uniform`` does.
+    """
+    if option is None:
+        return Strategy(lambda retries, _cause, _elapsed: default_delay(retries, uniform), is_default=True)
+    if isinstance(option, tuple):
+        return _with_tenacity(*option)
+    if not callable(option):
+        return Strategy(lambda _retries, _cause, _elapsed: option)
+
+    from tenacity.stop import stop_never  # noqa: PLC0415  # few need it, and it takes 10 ms
+    from tenacity.wait import wait_base  # noqa: PLC0415  # see above
+
+    if isinstance(option, wait_base):
+        return _with_tenacity(option, stop_never)
+    return Strategy(lambda retries, cause, _elapsed: option(retries, cause))
+
+
+def default_delay(retries: int, uniform: Uniform) -> float:
+    """Return a delay in seconds that doubles up to 2 s, with up to 0.2 s more so that not all clients come at once.
+
+    Args:
+        retries: How many attempts have failed since the loss.
+        uniform: Returns a random number between two, as ``random.uniform`` does.
+    """
+    capped = min(retries, 6)  # 2**6 * 0.05 is beyond the 2 s already
+    return min(2.0**capped * 0.05, 2.0) + uniform(0, 0.2)
+
+
+def read_answer(answer: object) -> Delay | GiveUp:
+    """Return what a strategy decided.
+
+    Raises:
+        TypeError: It returned none of what it may return.
+        ValueError: It returned a negative, infinite or overlong delay, or NaN.
+    """
+    if answer is False:
+        return GiveUp()
+    if isinstance(answer, Exception):
+        return GiveUp(answer)
+    try:
+        return Delay(to_seconds(answer))
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"the reconnect strategy must return seconds (0 or more), a timedelta, False or an exception: {error}"
+        ) from None
+
+
+def is_hopeless(cause: BaseException, options: Options) -> bool:
+    """Return whether waiting can't mend it, as long as the client has never been ready.
+
+    That is: refused credentials that are always the same, or a certificate that fails verification.
+    """
+    if isinstance(cause, AuthenticationFailedError):
+        return options.credential_provider is None
+    return _is_certificate_refused(cause)
+
+
+def _is_certificate_refused(cause: BaseException | None) -> bool:
+    import ssl  # noqa: PLC0415  # only asked after a failure; asyncio has loaded it by then
+
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return False
+
+
+def _with_tenacity(wait: WaitBaseT, stop: StopBaseT) -> Strategy:
+    from tenacity import RetryCallState, Retrying  # noqa: PLC0415  # few need it, and it takes 10 ms
+
+    retrying = Retrying(wait=wait, stop=stop)
+
+    def ask(retries: int, cause: Exception, elapsed: float) -> StrategyAnswer:
+        state = RetryCallState(retrying, fn=None, args=(), kwargs={})
+        state.attempt_number = retries + 1
+        state.set_exception((type(cause), cause, cause.__traceback__))
+        # Our clock instead of tenacity's: only the difference matters.
+        state.start_time, state.outcome_timestamp = 0.0, elapsed
+        # In tenacity's order: a stop may look at the sleep that would come next.
+        state.upcoming_sleep = wait(state)
+        return False if stop(state) else state.upcoming_sleep
+
+    return Strategy(ask)

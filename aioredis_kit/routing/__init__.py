@@ -1,0 +1,1 @@
+"""Which address a command goes to. Nothing above knows how many there are."""

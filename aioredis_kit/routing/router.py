@@ -1,0 +1,53 @@
+"""What a topology looks like from above."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.transport.command import Command
+
+
+class Router(Protocol):
+    """Sends each command to its endpoint and knows what to do when that was the wrong one.
+
+    Attributes:
+        dispatch: Takes a command: writes it, or lets it wait. An attribute and no method, so that a topology of one
+            address costs no call.
+    """
+
+    dispatch: Callable[[Command], None]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command issued now is written now, wherever it goes."""
+        ...
+
+    def route(self, command: Command) -> Endpoint:
+        """Return the endpoint that serves a command."""
+        ...
+
+    def report(self, command: Command, error: Exception) -> bool:
+        """Take an error reply into account; return whether the command may go out again because of it."""
+        ...
+
+    def configure(self, command: Command) -> None:
+        """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
+
+    async def run(self) -> None:
+        """Keep the connections alive: a job of the client."""
+
+    def close(self, refusal: KitError) -> asyncio.Future[None]:
+        """Take no command any more; return what is done when all others have ended."""
+        ...
+
+    def destroy(self, refusal: KitError) -> None:
+        """End everything now."""
+
+    async def wait_closed(self) -> None:
+        """Wait until no socket is open any more."""

@@ -1,0 +1,1 @@
+"""One socket: dialled once, closed once. The shell around ``wire``."""

@@ -1,0 +1,165 @@
+"""One command awaited by one task: the only object that a command costs.
+
+It is the slot on the wire and, at the same time, what the task waits for. asyncio lets a task wait for any
+object with the few members of a future that it uses; doing without a real one saves its creation and, since
+all commands answered by one read are woken by one callback, a loop handle each. Measured at 100 callers on
+asyncio: 10 to 15 % more commands a second than with a future and a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aioredis_kit.wire.encoder import size_of
+from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from aioredis_kit.options import CommandOptions
+    from aioredis_kit.wire.encoder import Argument, Payload
+
+
+class Lane(Protocol):
+    """What a command waits in, or flies on.
+
+    Attributes:
+        has_written: Whether the server has ever obeyed a write.
+    """
+
+    has_written: bool
+
+    def withdrawn(self, command: Command) -> None:
+        """The caller of a command has gone before the command was handed to the transport."""
+
+
+class Command(Slot):
+    """A command on its way, to be awaited once, by the task that issues it.
+
+    Awaiting yields the raw reply, or the exception instance that takes its place: an error reply, the
+    error that ended the command here, or ``CancelledError``. It is for the awaiting code to raise it.
+
+    Attributes:
+        args: The name, split at its spaces, and the arguments.
+        options: What the caller asked of all commands of this kind.
+        deadline: When its time is over, on the client's clock.
+        lane: Where it waits or flies; set when it is dispatched.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_context",
+        "_loop",
+        "_wakeup",
+        "args",
+        "deadline",
+        "lane",
+        "options",
+    )
+
+    _asyncio_future_blocking: bool
+    _context: contextvars.Context
+    _wakeup: Callable[[Any], object]
+    lane: Lane
+
+    def __init__(  # noqa: PLR0913, PLR0917  # made for every command, so no keywords and no super()
+        self,
+        loop: asyncio.AbstractEventLoop,
+        args: tuple[Argument, ...],
+        payload: Payload,
+        size: int,
+        decode: bool,  # noqa: FBT001  # see above
+        options: CommandOptions,
+        deadline: float,
+    ) -> None:
+        self._loop = loop
+        self.args = args
+        self.payload = payload
+        self.size = size
+        self.decode = decode
+        self.options = options
+        self.deadline = deadline
+        self.state = UNWRITTEN
+
+    def __await__(self) -> Generator[Command, None, Any]:
+        if self.state <= IN_FLIGHT:
+            self._asyncio_future_blocking = True
+            try:
+                yield self
+            except BaseException:  # the coroutine is closed, or cancelled at the very moment of the reply
+                self.abandon()
+                raise
+        return self.reply
+
+    def again(self) -> Command:
+        """Return the same command once more, with the same deadline."""
+        return Command(self._loop, self.args, self.payload, self.size, self.decode, self.options, self.deadline)
+
+    def abandon(self) -> None:
+        """Note that nobody waits any more, and let the lane know if nothing was sent yet."""
+        if self.state == UNWRITTEN:
+            self.state = WITHDRAWN
+            self.lane.withdrawn(self)
+        elif self.state == IN_FLIGHT:
+            self.state = ABANDONED
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, unless it has ended already. The task goes on at the loop's next turn."""
+        if self.state <= IN_FLIGHT:
+            self.abandon()
+            self.reply = error
+            self._loop.call_soon(self._wakeup, self, context=self._context)
+
+    # What asyncio.Task uses of a future.
+
+    def add_done_callback(self, wakeup: Callable[[Any], object], *, context: contextvars.Context) -> None:
+        """Remember how to go on with the task that awaits this."""
+        self._wakeup = wakeup
+        self._context = context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Stop waiting because the task is cancelled. The reply, if one is due, is read and dropped."""
+        if self.state > IN_FLIGHT:
+            return False
+        self.fail(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
+        return True
+
+    def result(self) -> None:
+        """Tell the task that it may go on; what it gets comes from ``__await__``."""
+
+
+class Query(Slot):
+    """A command of the connection's own, such as a ``PING``: answered to a callback.
+
+    Args:
+        payload: The encoded command.
+        answered: Called with the query at the loop's turn after its reply was read.
+    """
+
+    __slots__ = ("_context", "_wakeup")
+
+    deadline = math.inf
+
+    def __init__(self, payload: Payload, answered: Callable[[Query], object] | None = None) -> None:
+        super().__init__(payload, size_of(payload), decode=True)
+        self._wakeup: Callable[[Any], object] = answered or _ignore
+        self._context = contextvars.Context()
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def wake(loop: asyncio.AbstractEventLoop, answered: Iterable[Command | Query]) -> None:
+    """Let the tasks go on whose commands were answered, in the order of the answers."""
+    rest = iter(answered)
+    try:
+        for command in rest:
+            command._context.run(command._wakeup, command)  # noqa: SLF001  # one mechanism, one module
+    except BaseException:
+        # SystemExit or KeyboardInterrupt in a task: it ends the loop, but not the others' turn.
+        loop.call_soon(wake, loop, rest)
+        raise

@@ -1,0 +1,277 @@
+"""One connection: built once, connected once, closed once.
+
+Reconnecting makes a new one. It ends in one way only, whatever the reason: ``_end``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aioredis_kit.exceptions import (
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    ReplyProtocolError,
+)
+from aioredis_kit.transport.command import Query
+from aioredis_kit.transport.protocol import ConnectionProtocol
+from aioredis_kit.wire.encoder import flatten
+from aioredis_kit.wire.handshake import Handshake, Introduction, Progress
+from aioredis_kit.wire.machine import Machine, State
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterable
+
+    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.transport.dial import Dialler
+    from aioredis_kit.wire.encoder import Encoder, Payload
+    from aioredis_kit.wire.inflight import Slot
+
+LOADING_PAUSE: Final = 0.1
+"""How long to wait before asking a server again that does not serve yet, in seconds."""
+
+
+class ConnectionOwner(Protocol):
+    """What a connection tells its link."""
+
+    def connected(self) -> None:
+        """The socket is open; the handshake begins."""
+
+    def lost(self, error: KitError, unanswered: list[Slot]) -> None:
+        """An open connection has ended, with these commands unanswered."""
+
+    def answered(self) -> None:
+        """Replies were read. Only told while ``tell_answers`` asks for it."""
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """It should not, or can again, be written to."""
+
+
+class Connection:
+    """One socket that speaks RESP.
+
+    Lifecycle: ``open`` once; then ``send``; ended by the peer, by ``drop`` or by ``close``.
+
+    Attributes:
+        address: Where it leads to, as text.
+        in_flight: The slots that wait for their replies, the oldest first.
+        protocol: The protocol agreed on: 2 or 3.
+        writes: How many times it wrote to the transport.
+    """
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        dialler: Dialler,
+        machine: Machine,
+        encoder: Encoder,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.address = str(dialler.address)
+        self.protocol = 0
+        self.writes = 0
+        self.in_flight: deque[Slot] = machine.in_flight
+        self._owner = owner
+        self._dialler = dialler
+        self._machine = machine
+        self._encoder = encoder
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._shell: ConnectionProtocol | None = None
+        self._transport: asyncio.Transport  # there when the shell is
+        self._round: asyncio.Future[None] | None = None  # the handshake's, while it waits for answers
+        self._failure: KitError | None = None
+        self._closed = self._loop.create_future()  # the socket is closed
+
+    @property
+    def last_read(self) -> float:
+        """When something was last read, on the client's clock."""
+        return self._shell.last_read if self._shell is not None else 0.0
+
+    @property
+    def bytes_read(self) -> int:
+        """How much was read."""
+        return self._shell.bytes_read if self._shell is not None else 0
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """The size of the commands in flight."""
+        return self._machine.bytes_sent - self._machine.bytes_answered
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the handshake is done and the connection neither ended nor is being closed."""
+        return self._machine.state is State.READY
+
+    async def open(self, introduction: Introduction, *, timeout: float) -> None:
+        """Dial and shake hands.
+
+        Args:
+            introduction: What the connection is to become.
+            timeout: Limit for dialling and for each round of the handshake, in seconds. The time during
+                which the server says that it does not serve yet does not count.
+
+        Raises:
+            ConnectTimeoutError: It took too long.
+            AuthenticationFailedError: The server refused the credentials.
+            HandshakeError: The server refused something else.
+            ConnectError: It failed otherwise.
+
+        Cancellation:
+            Safe. The socket is closed.
+        """
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await self._dial()
+                await self._shake_hands(introduction, limit, timeout)
+            self._machine.move_to(State.READY)
+        except BaseException as error:
+            self._end(ConnectionLostError("the connection attempt failed", address=self.address))
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise ConnectTimeoutError(
+                    f"{self.address} did not answer within {timeout:g} seconds", address=self.address
+                ) from None
+            if isinstance(error, OSError):
+                raise _connect_error(self.address, error) from error
+            raise
+
+    def send(self, slots: Iterable[Slot]) -> None:
+        """Write commands, in this order, in one go. Those whose callers have gone are left out."""
+        payloads = self._machine.send(slots, (self._clock(), self.bytes_read))
+        if payloads:
+            self._write(payloads)
+
+    def tell_answers(self, *, wanted: bool) -> None:
+        """Say whether the owner is to be told of each read that answered commands."""
+        if self._shell is not None:
+            self._shell.tells_answers = wanted
+
+    def stop_sending(self) -> None:
+        """Send nothing more; replies are still read."""
+        if self._machine.state in (State.HANDSHAKING, State.READY):
+            self._machine.move_to(State.CLOSING)
+
+    def drop(self, error: KitError) -> None:
+        """End at once; what is in flight stays unanswered."""
+        self._end(error)
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed, after the end.
+
+        Cancellation:
+            Safe.
+        """
+        if self._shell is not None and not self._closed.done():
+            await asyncio.wait((self._closed,))
+
+    # What the protocol tells.
+
+    def hung_up(self, error: Exception | None) -> None:
+        """See ``ProtocolOwner``."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+        lost = ConnectionLostError(
+            f"{self.address} closed the connection" if error is None else f"{self.address}: {error}",
+            address=self.address,
+        )
+        lost.__cause__ = error
+        self._end(lost)
+
+    def broke(self) -> None:
+        """See ``ProtocolOwner``."""
+        failure = self._machine.failure
+        error = ReplyProtocolError(f"{self.address} sent {failure}", address=self.address)
+        error.__cause__ = failure
+        self._end(error)
+
+    def answered(self) -> None:
+        """See ``ProtocolOwner``."""
+        self._owner.answered()
+
+    def pushed(self) -> None:
+        """See ``ProtocolOwner``. Nothing on this connection asked for pushes, so they are dropped."""
+        self._machine.pushes.clear()
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """See ``ProtocolOwner``."""
+        if self._machine.state is State.READY:
+            self._owner.writable_changed(is_writable=is_writable)
+
+    async def _dial(self) -> None:
+        self._transport, self._shell = await self._dialler.dial(
+            lambda: ConnectionProtocol(self, self._machine, self._clock)
+        )
+        if self._failure is None:
+            self._owner.connected()
+        else:  # the server spoke, or hung up, before it was asked
+            self._transport.abort()
+
+    async def _shake_hands(
+        self, introduction: Introduction, limit: asyncio.Timeout, timeout: float
+    ) -> None:
+        handshake = Handshake(introduction, address=self.address)
+        while True:
+            match handshake.receive(await self._ask(handshake)):
+                case Progress.DONE:
+                    self.protocol = handshake.protocol
+                    return
+                case Progress.ASK_LATER:
+                    limit.reschedule(self._loop.time() + LOADING_PAUSE + timeout)
+                    await asyncio.sleep(LOADING_PAUSE)
+                case Progress.ASK_NOW:
+                    pass
+
+    async def _ask(self, handshake: Handshake) -> list[object]:
+        """Send one round of the handshake in one write and return the replies."""
+        self._round = finished = self._loop.create_future()
+        queries = [Query(self._encoder.encode(step.args)) for step in handshake.steps[:-1]]
+        queries.append(Query(self._encoder.encode(handshake.steps[-1].args), self._finish_round))
+        if self._failure is None:
+            self.send(queries)
+        else:
+            self._finish_round()
+        await finished
+        self._round = None
+        if self._failure is not None:
+            raise ConnectError(
+                f"{self._failure} during the handshake", address=self.address
+            ) from self._failure
+        return [query.reply for query in queries]
+
+    def _finish_round(self, _: Query | None = None) -> None:
+        if self._round is not None and not self._round.done():
+            self._round.set_result(None)
+
+    def _write(self, payloads: list[Payload]) -> None:
+        self.writes += 1
+        try:
+            data = b"".join(payloads)  # type: ignore[arg-type]  # a large value makes it raise
+        except TypeError:
+            self._transport.writelines(flatten(payloads))
+        else:
+            self._transport.write(data)
+
+    def _end(self, error: KitError) -> None:
+        """The one way to end: close the socket and hand the unanswered commands back, once."""
+        if self._failure is not None:
+            return
+        self._failure = error
+        was_open = self._machine.state is not State.HANDSHAKING and self.protocol != 0
+        unanswered = self._machine.unanswered()
+        if self._shell is not None:
+            self._transport.abort()
+        self._finish_round()
+        if was_open:
+            self._owner.lost(error, unanswered)
+
+
+def _connect_error(address: str, error: OSError) -> ConnectError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectError(
+            f"{address}: its certificate does not verify: {error.verify_message}", address=address
+        )
+    return ConnectError(f"{address}: {error.strerror or error}", address=address)

@@ -1,0 +1,83 @@
+"""The asyncio protocol of one connection: bytes from the socket to the machine, and flow control.
+
+Bytes are handed to the machine as they come. The tasks whose commands they answered go on at the loop's next
+turn, never inside ``data_received``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from aioredis_kit.transport.command import Command, Query, wake
+from aioredis_kit.wire.machine import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioredis_kit.wire.machine import Machine
+
+
+class ProtocolOwner(Protocol):
+    """What the protocol tells its connection."""
+
+    def hung_up(self, error: Exception | None) -> None:
+        """The socket is closed, with an error or because the peer hung up."""
+
+    def broke(self) -> None:
+        """What was read makes no sense: see the machine's ``failure``."""
+
+    def answered(self) -> None:
+        """Replies were read. Only told while ``tells_answers`` is set."""
+
+    def pushed(self) -> None:
+        """Pushes were read: see the machine's ``pushes``."""
+
+    def writable_changed(self, *, is_writable: bool) -> None:
+        """The transport's buffer passed its high-water mark, or is low again."""
+
+
+class ConnectionProtocol(asyncio.Protocol):
+    """Feeds a machine.
+
+    Attributes:
+        last_read: When something was last read, on the client's clock.
+        bytes_read: How much was read.
+        tells_answers: Whether the owner wants to hear of each read that answered commands.
+    """
+
+    def __init__(self, owner: ProtocolOwner, machine: Machine, clock: Callable[[], float]) -> None:
+        self._owner = owner
+        self._machine = machine
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self.last_read = clock()
+        self.bytes_read = 0
+        self.tells_answers = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; let the tasks go on that they answer."""
+        self.last_read = self._clock()
+        self.bytes_read += len(data)
+        machine = self._machine
+        answered = machine.receive_data(data)
+        if answered:
+            self._loop.call_soon(wake, self._loop, cast("list[Command | Query]", answered))
+        if machine.pushes:
+            self._owner.pushed()
+        if machine.state is State.BROKEN:
+            self._owner.broke()
+        elif self.tells_answers:
+            self._owner.answered()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass the end on."""
+        self._owner.hung_up(exc)
+
+    def pause_writing(self) -> None:
+        """Pass on that the transport's buffer is full."""
+        self._owner.writable_changed(is_writable=False)
+
+    def resume_writing(self) -> None:
+        """Pass on that there is room again."""
+        self._owner.writable_changed(is_writable=True)

@@ -1,0 +1,119 @@
+"""Bytes in, frames out: hiredis, and what it takes to use it safely.
+
+hiredis does not tell attributes from replies, and after a string that can't be decoded it has consumed
+the frame without saying whether that was a push. So both are recognised before hiredis sees them:
+attributes are cut out, pushes are read undecoded. Where a mark may stand for one of them the stream is
+fed up to that mark. If hiredis then holds no unfinished string or line, the mark is the type of a
+frame; otherwise it is text. Pieces without such a mark, nearly all, go straight to the parser.
+
+Rules of this file:
+
+1. The ``str`` objects that name the encoding live as long as the reader: hiredis keeps a bare pointer.
+2. Whether strings are decoded may not change within a frame. A reply is read as the oldest slot in
+   flight wants it, which stays the oldest until the frame is whole; a push is read undecoded.
+3. After any error but a decoding error the stream can't be trusted: no frame is read any more.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+
+from aioredis_kit.wire.attributes import MARK, AttributeSkipper, FramingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+NOT_ENOUGH: Final = object()
+"""What reading yields when no whole frame is there."""
+
+_PUSH: Final = b">"
+_MARKED_LINE: Final = re.compile(rb"\n[|>]")
+_LF: Final = ord("\n")
+
+
+class Decoder:
+    """Parses the stream of one connection.
+
+    Args:
+        encoding: The encoding of text.
+        errors: What happens to bytes that are invalid in it, as in ``bytes.decode``.
+        error_reply: Makes the exception that stands for an error reply. It must not raise.
+
+    Attributes:
+        read: Reads one frame, its strings decoded or not; ``NOT_ENOUGH`` if none is whole.
+        in_push: Whether the next frame is a push.
+    """
+
+    __slots__ = ("_last", "_names", "_reader", "_skipper", "in_push", "read")
+
+    def __init__(self, encoding: str, errors: str, error_reply: Callable[[str], Exception]) -> None:
+        self._names = (encoding, errors)
+        self._reader = hiredis.Reader(
+            protocolError=FramingError,
+            replyError=error_reply,
+            encoding=encoding,
+            errors=errors,
+            notEnoughData=NOT_ENOUGH,
+        )
+        self.read: Callable[[bool], Any] = self._reader.gets
+        self.in_push = False
+        self._skipper: AttributeSkipper | None = None
+        self._last = _LF
+
+    def pieces(self, data: bytes) -> Iterable[bytes]:
+        """Split what came so that each push begins a piece, and leave attributes out.
+
+        After a piece was fed, all frames must be read before the next one is taken.
+
+        Raises:
+            FramingError: The bytes can't be RESP. Also while iterating.
+        """
+        if (_PUSH in data or MARK in data or self._skipper is not None) and self._is_marked(data):
+            return self._pieces(data)
+        self._last = data[-1]
+        return (data,)
+
+    def feed(self, piece: bytes) -> None:
+        """Give one piece to the parser."""
+        self._reader.feed(piece)
+
+    def _is_marked(self, data: bytes) -> bool:
+        return (
+            self._skipper is not None
+            or data.startswith((_PUSH, MARK))
+            or _MARKED_LINE.search(data) is not None
+        )
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        start = 0  # of what was not fed yet
+        position = 0  # of what may be a mark
+        if self._skipper is not None:
+            start = position = self._skip(data, 0)
+        while position < len(data):
+            if data[position : position + 1] in (_PUSH, MARK):
+                if position > start:
+                    yield data[start:position]
+                    start = position
+                before = data[position - 1] if position else self._last
+                if before == _LF and not self._reader.has_data():
+                    if data[position : position + 1] == MARK:
+                        start = position = self._skip(data, position)
+                        continue
+                    self.in_push = True
+            match = _MARKED_LINE.search(data, position)
+            position = len(data) if match is None else match.start() + 1
+        self._last = data[-1]
+        if start < len(data):
+            yield data[start:]
+
+    def _skip(self, data: bytes, position: int) -> int:
+        """Return the index just after an attribute, or the end where it is not whole yet."""
+        self._skipper = self._skipper or AttributeSkipper()
+        end = self._skipper.skip(data, position)
+        if end is None:
+            return len(data)
+        self._skipper = None
+        return end

@@ -1,0 +1,124 @@
+"""Turn a command into the bytes that carry it.
+
+hiredis packs what it is known to pack correctly: short ``str``, ``bytes``, ``int`` and ``float``.
+All else takes the checked path: hiredis refuses ``bytearray`` and subclasses of ``int``, knows UTF-8
+only, and packs strided memoryviews wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from hiredis import pack_command
+from redis.exceptions import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Argument: TypeAlias = str | bytes | bytearray | memoryview | int | float
+"""What a command may be made of."""
+
+Payload: TypeAlias = bytes | list[bytes | memoryview]
+"""An encoded command: one piece, or several where copying a large value would cost more."""
+
+LARGE = 16 * 1024
+"""From this size on, in bytes, a value is written as it is instead of being copied into the payload.
+
+Measured: packing 1 MB costs 70 µs, handing on a reference 2.5 µs; below some 16 KB the one copy is
+cheaper than the pieces.
+"""
+
+
+class Encoder:
+    """Encodes commands with one character encoding.
+
+    Args:
+        encoding: The encoding of ``str`` arguments.
+        errors: What happens to characters that it lacks, as in ``str.encode``.
+    """
+
+    __slots__ = ("_encoding", "_errors", "_is_utf8", "encode")
+
+    def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
+        self._encoding = encoding
+        self._errors = errors
+        self._is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        self.encode = self._encode if self._is_utf8 else self._encode_checked
+
+    def _encode(self, args: tuple[Argument, ...]) -> Payload:
+        """Encode one command, its name first.
+
+        Raises:
+            DataError: An argument is of no type that Redis can store, or can't be encoded.
+        """
+        for arg in args:
+            kind = arg.__class__
+            if kind is str or kind is bytes:
+                if len(arg) >= LARGE:  # type: ignore[arg-type]  # str or bytes, as just asked
+                    return self._encode_checked(args)
+            elif kind is not int and kind is not float:
+                return self._encode_checked(args)
+        try:
+            return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows one-element tuples
+        except UnicodeEncodeError:
+            return self._encode_checked(args)
+
+    def _encode_checked(self, args: tuple[Argument, ...]) -> Payload:
+        values = [self._to_bytes(arg, position) for position, arg in enumerate(args)]
+        pieces: list[bytes | memoryview] = []
+        small = bytearray(b"*%d\r\n" % len(values))
+        for value in values:
+            small += b"$%d\r\n" % len(value)
+            if len(value) >= LARGE:
+                pieces.append(bytes(small))
+                pieces.append(value)
+                small = bytearray()
+            else:
+                small += value
+            small += b"\r\n"
+        if not pieces:
+            return bytes(small)
+        pieces.append(bytes(small))
+        return pieces
+
+    def _to_bytes(self, arg: Argument, position: int) -> bytes:
+        if isinstance(arg, str):
+            return self._text_to_bytes(arg, position)
+        if isinstance(arg, bytes):
+            return arg
+        if isinstance(arg, bytearray | memoryview):
+            # A copy: the caller may change the buffer before the command leaves.
+            return bytes(arg)
+        if isinstance(arg, bool) or not isinstance(arg, int | float):
+            raise DataError(
+                f"argument {position} is of type {type(arg).__name__!r}: Redis stores bytes; "
+                "convert it to bytes, str, int or float first"
+            )
+        # Through the plain type: the repr of an enum member or a NumPy number isn't the number.
+        plain = int(arg) if isinstance(arg, int) else float(arg)
+        return repr(plain).encode()
+
+    def _text_to_bytes(self, text: str, position: int) -> bytes:
+        try:
+            return str.encode(text, self._encoding, self._errors)
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"argument {position} can't be encoded as {self._encoding}: "
+                f"{error.reason} at position {error.start}"
+            ) from None
+
+
+def size_of(payload: Payload) -> int:
+    """Return the number of bytes of an encoded command."""
+    return len(payload) if payload.__class__ is bytes else sum(map(len, payload))  # type: ignore[arg-type]  # a list
+
+
+def flatten(payloads: Iterable[Payload]) -> list[bytes | memoryview]:
+    """Return the pieces of several payloads, in order."""
+    pieces: list[bytes | memoryview] = []
+    for payload in payloads:
+        if isinstance(payload, bytes):
+            pieces.append(payload)
+        else:
+            pieces.extend(payload)
+    return pieces

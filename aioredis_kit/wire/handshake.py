@@ -1,0 +1,153 @@
+"""What is said at the start of a connection, and what the answers mean.
+
+The handshake is one write: ``HELLO`` with ``AUTH`` and ``SETNAME``, ``SELECT``, ``CLIENT SETINFO``, and a
+``PING`` at the end, which tells whether the server serves: ``LOADING`` and ``MASTERDOWN`` mean to ask again
+later on the same connection.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import AuthenticationError
+
+from aioredis_kit.exceptions import AuthenticationFailedError, HandshakeError, error_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aioredis_kit.credentials import Credentials
+
+NOT_SERVING: Final = frozenset({"LOADING", "MASTERDOWN"})
+"""Error codes of a server that will serve later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """What a new connection is to become.
+
+    Attributes:
+        protocol: 2 or 3; ``None`` is 3 if the server knows it, else 2.
+        credentials: Who to be, if not the server's default user.
+        client_name: The connection's name, if any.
+        db: The number of the database.
+        library: Name and version to report with ``CLIENT SETINFO``; ``None`` reports nothing.
+    """
+
+    protocol: int | None = None
+    credentials: Credentials | None = None
+    client_name: str | None = None
+    db: int = 0
+    library: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the handshake.
+
+    Attributes:
+        name: What to call it in an error.
+        args: The command.
+        is_required: Whether the server's refusal ends the handshake.
+    """
+
+    name: str
+    args: tuple[str | int, ...]
+    is_required: bool = True
+
+
+class Progress(enum.Enum):
+    """What the answers to a round of the handshake mean."""
+
+    DONE = "done"
+    ASK_NOW = "ask now"
+    """The next round is to be sent at once."""
+    ASK_LATER = "ask later"
+    """The server does not serve yet; the next round is to be sent after a pause."""
+
+
+class Handshake:
+    """One handshake, round by round.
+
+    Attributes:
+        protocol: The protocol that is, or was, agreed on.
+        steps: The commands of the present round, to be sent in one write.
+    """
+
+    def __init__(self, introduction: Introduction, *, address: str) -> None:
+        self._introduction = introduction
+        self._address = address
+        self.protocol = introduction.protocol or 3
+        self.steps = self._first_round()
+
+    def receive(self, replies: Sequence[Any]) -> Progress:
+        """Take the replies to ``steps``.
+
+        Raises:
+            AuthenticationFailedError: The credentials were refused, or are needed and missing.
+            HandshakeError: Another required step was refused.
+        """
+        for position, (step, reply) in enumerate(zip(self.steps, replies, strict=True)):
+            if not step.is_required or not isinstance(reply, Exception):
+                continue
+            code = error_code(reply)
+            if code in NOT_SERVING:
+                self.steps = self.steps[position:]
+                return Progress.ASK_LATER
+            if step.name == "HELLO" and self._may_fall_back(code, reply):
+                self.protocol = 2
+                self.steps = self._first_round()
+                return Progress.ASK_NOW
+            # Any other answer to the PING, a missing right for instance, is a sign of life.
+            if step.name != "PING" or isinstance(reply, AuthenticationError):
+                raise self._refusal(step, reply)
+        return Progress.DONE
+
+    def _first_round(self) -> list[Step]:
+        wanted = self._introduction
+        steps = list(self._hello()) if self.protocol == 3 else list(self._hello_resp2())
+        if wanted.db:
+            steps.append(Step("SELECT", ("SELECT", wanted.db)))
+        if wanted.library is not None:
+            name, version = wanted.library
+            for attribute, value in (("LIB-NAME", name), ("LIB-VER", version)):
+                args = ("CLIENT", "SETINFO", attribute, value)
+                steps.append(Step("CLIENT SETINFO", args, is_required=False))
+        steps.append(Step("PING", ("PING",)))
+        return steps
+
+    def _hello(self) -> list[Step]:
+        args: list[str | int] = ["HELLO", 3]
+        if (credentials := self._introduction.credentials) is not None:
+            args += ["AUTH", credentials.username or "default", credentials.password]
+        if self._introduction.client_name:
+            args += ["SETNAME", self._introduction.client_name]
+        return [Step("HELLO", tuple(args))]
+
+    def _hello_resp2(self) -> list[Step]:
+        steps = []
+        if (credentials := self._introduction.credentials) is not None:
+            user = (credentials.username,) if credentials.username else ()
+            steps.append(Step("AUTH", ("AUTH", *user, credentials.password)))
+        if self._introduction.client_name:
+            steps.append(Step("CLIENT SETNAME", ("CLIENT", "SETNAME", self._introduction.client_name)))
+        return steps
+
+    def _may_fall_back(self, code: str, reply: Exception) -> bool:
+        is_unknown = code == "NOPROTO" or "unknown command" in str(reply).lower()
+        return is_unknown and self._introduction.protocol is None and self.protocol == 3
+
+    def _refusal(self, step: Step, reply: Exception) -> HandshakeError:
+        kind = AuthenticationFailedError if isinstance(reply, AuthenticationError) else HandshakeError
+        hint = ""
+        if error_code(reply) == "NOAUTH":
+            hint = "; the server asks for a password: set password= or credential_provider="
+        elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
+            hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
+        error = kind(
+            f"{self._address} refused {step.name}: {reply}{hint}", step=step.name, address=self._address
+        )
+        error.__cause__ = reply
+        return error

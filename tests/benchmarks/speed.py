@@ -1,0 +1,261 @@
+"""Throughput and client CPU, clients side by side in alternating rounds.
+
+One cell is (workload, callers, loop). The callers are a closed loop: each awaits its command before it
+issues the next one. A round is bounded in time and in commands; its commands, seconds and CPU seconds
+are kept.
+
+Rules of this file:
+
+1. Each (client, loop) has a process of its own, and the rounds go round workloads and processes:
+   A B C A B C … In one process the clients would wear each other's clothes: the interpreter
+   specialises the driver's and asyncio's call sites for the first client and takes the slow path for
+   the next, one client's garbage is collected on another's time, and imports pile up. An application
+   runs one client; so does each process here. Alternating puts a slow moment of the machine on
+   everyone, and short rounds make the moments comparable.
+2. A process whose turn it is not is blocked in ``recv`` with its loop stopped: it costs no CPU.
+3. The first round of each cell warms up and is discarded. The collector stays on, as it does in an
+   application, and starts each round with nothing to collect.
+4. Server and clients are placed on CPUs where the system lets us. With one caller they share one:
+   client and server take turns, so a second CPU adds nothing but the cost of waking it up, which hides
+   the clients' own. With more callers they are kept apart. Left to the kernel, the same program
+   measured against itself comes out anywhere between 0.86 and 1.13; placed, between 0.98 and 1.04.
+5. Replies are verified once per client and number of callers, so that nobody is fast by being wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import multiprocessing
+import operator
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aioredis_kit.testing.probe import Probe
+from tests.benchmarks.clients import ADAPTERS, LOOPS
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from aioredis_kit.testing import RedisServer
+
+KEY = "benchmark:string"
+VALUE = b"x" * 64
+HASH = "benchmark:hash"
+FIELDS = {b"field-%d" % index: b"x" * 16 for index in range(10)}
+
+# Bounds a round in commands: nothing measured here does a million a second.
+_MOST_COMMANDS_PER_SECOND = 1_000_000
+# A reply from a process includes opening its connections. Longer than this is a hang.
+_PATIENCE = 60.0
+
+
+async def _get(client: Any, turns: Iterable[int]) -> None:
+    get = client.get
+    for _ in turns:
+        await get(KEY)
+
+
+async def _set(client: Any, turns: Iterable[int]) -> None:
+    set_ = client.set
+    for _ in turns:
+        await set_(KEY, VALUE)
+
+
+async def _hgetall(client: Any, turns: Iterable[int]) -> None:
+    hgetall = client.hgetall
+    for _ in turns:
+        await hgetall(HASH)
+
+
+Workload = Callable[[Any, Iterable[int]], Awaitable[None]]
+WORKLOADS: dict[str, Workload] = {"get": _get, "set": _set, "hgetall": _hgetall}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is measured: for each cell every client runs every round."""
+
+    workload: str
+    callers: int
+    loop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one client did in one round."""
+
+    commands: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def throughput(self) -> float:
+        """Commands a second."""
+        return self.commands / self.seconds
+
+    @property
+    def cpu_per_command(self) -> float:
+        """Seconds of the client's process."""
+        return self.cpu_seconds / self.commands
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The cells and the sizes of a run."""
+
+    clients: tuple[str, ...]
+    workloads: tuple[str, ...]
+    callers: tuple[int, ...]
+    loops: tuple[str, ...]
+    rounds: int
+    seconds: float
+
+
+Results = dict[Cell, dict[str, list[Round]]]
+
+
+def measure_speed(server: RedisServer, plan: Plan) -> Results:
+    """Run the plan against the server and return every round but the warm-ups."""
+    with Probe(server.address) as probe:
+        probe.call("HSET", HASH, *itertools.chain.from_iterable(FIELDS.items()))
+    results: Results = {}
+    for loop in plan.loops:
+        with ExitStack() as stack:
+            workers = {client: stack.enter_context(_worker(client, loop, server.url)) for client in plan.clients}
+            for callers in plan.callers:
+                for worker in workers.values():
+                    worker.ask(callers)
+                _place(callers, server.pid, [worker.pid for worker in workers.values()])
+                print(f"speed: {loop}, {callers} callers", file=sys.stderr)
+                for workload, rounds in _alternate(workers, plan).items():
+                    results[Cell(workload, callers, loop)] = rounds
+                for worker in workers.values():
+                    worker.ask(None)
+    return results
+
+
+def _place(callers: int, server: int, workers: Iterable[int]) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    first, *others = sorted(os.sched_getaffinity(0))
+    shares_cpu = callers == 1 or not others
+    os.sched_setaffinity(server, {first})
+    for worker in workers:
+        os.sched_setaffinity(worker, {first} if shares_cpu else others)
+
+
+def _alternate(workers: dict[str, _Worker], plan: Plan) -> dict[str, dict[str, list[Round]]]:
+    rounds: dict[str, dict[str, list[Round]]] = {
+        workload: {client: [] for client in workers} for workload in plan.workloads
+    }
+    for number in range(1 + plan.rounds):
+        for workload, by_client in rounds.items():
+            for client, worker in workers.items():
+                measured = worker.ask((workload, plan.seconds))
+                if number > 0:
+                    by_client[client].append(measured)
+    return rounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """The process of one client on one loop, seen from the driver.
+
+    Orders: a number opens a client for that many callers, ``(workload, seconds)`` runs a round,
+    ``None`` closes the client, and once more ends the process. Each is answered when it is done.
+    """
+
+    name: str
+    pid: int
+    connection: Connection
+
+    def ask(self, order: int | tuple[str, float] | None) -> Any:
+        self.connection.send(order)
+        if not self.connection.poll(_PATIENCE):
+            raise TimeoutError(f"{self.name} did not finish {order!r} within {_PATIENCE:.0f} s")
+        try:
+            return self.connection.recv()
+        except EOFError:
+            raise RuntimeError(f"{self.name} failed at {order!r}: see its traceback above") from None
+
+
+@contextmanager
+def _worker(client: str, loop: str, url: str) -> Iterator[_Worker]:
+    # Forked children would share the driver's heap; spawned ones start like an application.
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_work, args=(theirs, client, loop, url), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        assert process.pid is not None
+        worker = _Worker(f"{client} on {loop}", process.pid, ours)
+        yield worker
+        worker.ask(None)
+        process.join(_PATIENCE)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _work(orders: Connection, client: str, loop: str, url: str) -> None:
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(_follow(orders, client, url))
+
+
+async def _follow(orders: Connection, client_name: str, url: str) -> None:
+    # One task opens, drives and closes the client: some clients insist on it.
+    while (callers := orders.recv()) is not None:
+        async with ADAPTERS[client_name](url, callers) as client:
+            await _verify(client)
+            orders.send(None)
+            while (order := orders.recv()) is not None:
+                workload, seconds = order
+                orders.send(await _run_round(client, WORKLOADS[workload], callers, seconds))
+        orders.send(None)
+    orders.send(None)
+
+
+async def _verify(client: Any) -> None:
+    if not await client.set(KEY, VALUE):
+        raise RuntimeError("SET was refused")
+    for reply, expected in ((await client.get(KEY), VALUE), (await client.hgetall(HASH), FIELDS)):
+        if reply != expected:
+            raise RuntimeError(f"expected {expected!r}, got {reply!r}")
+
+
+async def _run_round(client: Any, workload: Workload, callers: int, seconds: float) -> Round:
+    # All callers draw turns from one iterator: the cheapest shared bound there is, and emptying what
+    # it runs over ends the round for all of them at once. The collector doesn't look into a bytearray.
+    most = int(seconds * _MOST_COMMANDS_PER_SECOND)
+    turns = bytearray(most)
+    turn = iter(turns)
+    may_start = asyncio.Event()
+    unused = 0
+
+    def stop() -> None:
+        nonlocal unused
+        unused = operator.length_hint(turn)
+        turns.clear()
+
+    async def call() -> None:
+        await may_start.wait()
+        await workload(client, turn)
+
+    tasks = [asyncio.create_task(call()) for _ in range(callers)]
+    await asyncio.sleep(0)
+    gc.collect()
+    timer = asyncio.get_running_loop().call_later(seconds, stop)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    may_start.set()
+    await asyncio.gather(*tasks)
+    cpu_seconds, elapsed = time.process_time() - cpu_began, time.perf_counter() - began
+    timer.cancel()
+    return Round(commands=most - unused, seconds=elapsed, cpu_seconds=cpu_seconds)

@@ -1,0 +1,52 @@
+"""The benchmark command runs and reports what it promises. Its figures are no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_CLIENTS = ("floor", "aioredis_kit", "redis-py")
+
+
+def _run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """Return the command's JSON and its Markdown, once --check has exited by the bounds."""
+    file = folder / "report.json"
+    command = [sys.executable, "-m", "tests.benchmarks", *arguments, "--check", "--json", str(file)]
+    ended = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert file.exists(), ended.stderr
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert ended.returncode == int(not all(bound["is_met"] for bound in report["bounds"]))
+    assert ended.stdout.count(" met |") + ended.stdout.count(" MISSED |") == len(report["bounds"])
+    for bound in report["bounds"]:
+        room = bound["limit"] - bound["measured"]
+        assert bound["is_met"] is (room >= 0 if bound["is_maximum"] else room <= 0)
+    return report, ended.stdout
+
+
+def test_speed_has_all_rounds_of_each_cell_and_a_verdict_per_bound(tmp_path: Path) -> None:
+    """Each client runs each cell, and each bound is held against the cells that it speaks about."""
+    cells = "--callers 1 100 --loops asyncio --workloads get set --rounds 2 --seconds 0.02"
+    report, markdown = _run(tmp_path, "speed", *cells.split())
+    measured = {(one["workload"], one["callers"], one["client"]): one for one in report["speed"]}
+    assert set(measured) == {(w, n, c) for w in ("get", "set") for n in (1, 100) for c in _CLIENTS}
+    for cell in measured.values():
+        assert len(cell["rounds"]) == 2
+        assert all(one["commands"] >= cell["callers"] for one in cell["rounds"])
+        assert cell["throughput"] > 0
+        assert cell["cpu_per_command"] > 0
+    # For each workload: one caller's throughput and CPU, 100 callers against two clients. And set to get.
+    assert len(report["bounds"]) == 2 * (2 + 2) + 1
+    assert "| get | 100 |" in markdown
+
+
+def test_memory_is_measured_at_rest_and_in_flight(tmp_path: Path) -> None:
+    """Growth over both shapes of load and the memory of a command in flight are each judged."""
+    report, _ = _run(tmp_path, "memory", "--commands", "2000", "--in-flight", "50")
+    memory = report["memory"]
+    assert (memory["commands"], memory["in_flight"]) == (2000, 50)
+    assert 0 < memory["per_command_in_flight"] < 100_000
+    assert len(report["bounds"]) == 3
