@@ -64,7 +64,7 @@ _MODULES = {
     ),
 }
 
-__all__ = [  # noqa: PLE0604  # the names are all strings
+__all__ = [  # the names are all strings
     "AuthenticationFailedError",
     "ClientClosedError",
     "ClientState",

@@ -70,10 +70,12 @@ class ClientCore:
         state: What it is doing.
         loop: The loop on which commands may be issued now.
         router: Where commands go, while it is open.
+        dispatch: The router's.
         listeners: The listeners of its events.
     """
 
     router: Router
+    dispatch: Callable[[Command], None]
 
     def __init__(self, equipment: Equipment) -> None:
         self.equipment = equipment
@@ -117,7 +119,7 @@ class ClientCore:
         loop = asyncio.get_running_loop()
         if self._closing is not None:
             await asyncio.wait((self._closing,))
-        self._check_home(loop)
+        self.check_home()
         if not self.is_open:
             self._start(loop)
         if self.state is ClientState.READY:
@@ -136,25 +138,12 @@ class ClientCore:
             RuntimeError: It belongs to another loop, thread or process.
         """
         loop = asyncio.get_running_loop()
-        self._check_home(loop)
+        self.check_home()
         if self.state is ClientState.NEW:
             self._start(loop)
             self._is_wanted = True
-        elif self.loop is not loop:
+        elif self.loop is None:
             raise self._closed_error()
-
-    def check_process(self) -> None:
-        """Refuse to be used in a forked child.
-
-        Raises:
-            RuntimeError: This is another process than that of the client's loop.
-        """
-        process = self._owner[0]
-        if self._home is not None and os.getpid() != process:
-            raise RuntimeError(
-                f"this client was opened in process {process} and is used in its forked child {os.getpid()}: "
-                "create a client in the child"
-            )
 
     async def _wait_ready(self) -> None:
         outcome = self._outcome
@@ -192,14 +181,25 @@ class ClientCore:
         self.state = ClientState.CONNECTING
         self._outcome = loop.create_future()
         self.router = SingleRouter(Endpoint(self, self.equipment, loop=loop))
+        self.dispatch = self.router.dispatch
         address = self.equipment.dialler.address
         self._supervisor = Supervisor(name=f"aioredis-kit:{address}", cancelled=self.destroy)
         self._supervisor.start()
         self._supervisor.spawn(Job(self.router.run, name="link", failed=self._job_failed, given_up=self._hopeless))
 
-    def _check_home(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See that a client that is open is used where it lives."""
-        self.check_process()
+    def check_home(self) -> None:
+        """See that a client that is open is used where it lives.
+
+        Raises:
+            RuntimeError: It belongs to another loop, thread or process.
+        """
+        process = self._owner[0]
+        if self._home is not None and os.getpid() != process:
+            raise RuntimeError(
+                f"this client was opened in process {process} and is used in its forked child {os.getpid()}: "
+                "create a client in the child"
+            )
+        loop = asyncio.get_running_loop()
         home = self._home
         if home is None or home is loop:
             return
@@ -230,7 +230,7 @@ class ClientCore:
             self.state = last
             return
         loop = asyncio.get_running_loop()
-        self._check_home(loop)
+        self.check_home()
         self._closing = closing = loop.create_future()
         self.state, self.loop = ClientState.CLOSING, None
         try:

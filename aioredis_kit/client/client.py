@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from asyncio import get_running_loop
 from dataclasses import replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,6 @@ from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.pool import PoolView
 from aioredis_kit.options import CommandOptions, Options, resolve_options
 from aioredis_kit.transport.command import Command
-from aioredis_kit.wire.encoder import size_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -130,12 +128,7 @@ class RedisClient(Observing, NotYet, Redis):
         """
         # The path of every command: what looks unrolled here was measured.
         core = self._core
-        try:
-            loop = get_running_loop()
-        except RuntimeError:
-            core.check_process()
-            raise
-        if loop is not core.loop:
+        if core.loop is None:
             core.admit()
         plan = self._by_name.get(args[0]) if args else None
         if plan is None:
@@ -151,11 +144,15 @@ class RedisClient(Observing, NotYet, Redis):
             if NEVER_DECODE in options:
                 del options[NEVER_DECODE]
                 decode = False
-        payload = self._encode(args)
-        size = len(payload) if payload.__class__ is bytes else size_of(payload)
-        command = Command(loop, args, payload, size, decode, self._options, self._clock() + self._timeout)
-        core.router.dispatch(command)
-        reply = await command
+        command = Command(
+            core.loop, args, self._encode(args), decode, self._options, self._clock() + self._timeout
+        )
+        try:
+            core.dispatch(command)
+            reply = await command
+        except RuntimeError:
+            core.check_home()
+            raise
         if reply.__class__ not in PLAIN:
             try:
                 reply = await core.settle(command, reply)
@@ -163,6 +160,8 @@ class RedisClient(Observing, NotYet, Redis):
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
                 raise
+        if plan.is_plain:
+            return reply
         if plan.succeeded is not None:
             plan.succeeded(plan, command)
         callback = plan.callback
@@ -178,6 +177,10 @@ class RedisClient(Observing, NotYet, Redis):
         return await response
 
     if not TYPE_CHECKING:  # a type checker sees redis-py's own
+
+        def get(self, name):
+            """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
+            return self.execute_command("GET", name)
 
         def set(self, name, value, *args, **options):
             """See redis-py. Only the check for experimental arguments, which takes 3 µs, is left out where it can be."""
@@ -268,7 +271,7 @@ class RedisClient(Observing, NotYet, Redis):
     def with_options(
         self,
         *,
-        command_timeout: float | timedelta | None | EllipsisType = ...,
+        command_timeout: float | timedelta | EllipsisType | None = ...,
         decode_responses: bool | EllipsisType = ...,
         retry_unanswered: RetryUnanswered | EllipsisType = ...,
     ) -> Self:

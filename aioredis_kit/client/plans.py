@@ -41,9 +41,10 @@ class Plan:
         prepare: Changes or refuses the command before it is encoded, where that is called for. An empty result
             stands for closing the client.
         succeeded: Told of the command after the server obeyed, where somebody wants to know.
+        is_plain: Whether the reply is the response and nobody wants to know.
     """
 
-    __slots__ = ("callback", "key", "prepare", "succeeded")
+    __slots__ = ("callback", "is_plain", "key", "prepare", "succeeded")
 
     def __init__(
         self,
@@ -56,6 +57,11 @@ class Plan:
         self.callback = callback
         self.prepare = prepare
         self.succeeded = succeeded
+        self.settle()
+
+    def settle(self) -> None:
+        """Take a change of ``callback`` or ``succeeded`` into account."""
+        self.is_plain = self.callback is None and self.succeeded is None
 
 
 class Plans:
@@ -93,14 +99,14 @@ class Plans:
         other = Plans(
             self._commands, self._named, protocol=self._protocol, legacy_responses=self._legacy_responses
         )
-        other._is_fallback = self._is_fallback  # noqa: SLF001  # its own kind
+        other._is_fallback = self._is_fallback  # its own kind
         other.callbacks = ResponseCallbacks(other, self.callbacks)
         other.callbacks.own = dict(self.callbacks.own)
         return other
 
     def negotiated(self, protocol: int) -> None:
         """Use the callbacks for the protocol that the server speaks, if that isn't the one asked for."""
-        is_fallback = protocol == 2 and self._protocol is None  # noqa: PLR2004  # the version
+        is_fallback = protocol == 2 and self._protocol is None  # the version
         if is_fallback is not self._is_fallback:
             self._is_fallback = is_fallback
             wanted = 2 if is_fallback else self._protocol
@@ -138,6 +144,7 @@ class Plans:
         for plan in self.by_name.values():
             if plan.key == key:
                 plan.callback = self.callbacks.get(key)
+                plan.settle()
 
     def _prepare_each(self, args: Arguments) -> Arguments:
         self._refuse(self._commands.classify(args))
@@ -152,6 +159,7 @@ class Plans:
             command.lane.has_written = True
             if plan.prepare is None:
                 plan.succeeded = None  # once is enough
+                plan.settle()
 
     @staticmethod
     def _refuse(traits: CommandTraits) -> None:

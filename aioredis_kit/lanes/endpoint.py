@@ -135,7 +135,7 @@ class Endpoint:
                 return read_credentials(await _ask(options.credential_provider))
         except ConfigurationError as error:
             raise ConnectError(f"{address}: {error}", address=address) from error
-        except Exception as error:  # noqa: BLE001  # the provider is the user's code: it may raise anything
+        except Exception as error:  # the provider is the user's code: it may raise anything
             if isinstance(error, TimeoutError) and limit.expired():
                 raise ConnectTimeoutError(
                     f"the credential provider gave nothing within {CREDENTIALS_TIMEOUT:g} seconds", address=address

@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import math
+from asyncio import get_running_loop
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -28,6 +29,7 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.lanes.sweep import Sweep
 from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command
+from aioredis_kit.wire.encoder import LARGE, size_of
 from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 64 * 1024
 """How much is joined into one write, in bytes: the transport's high-water mark."""
+_FEW: Final = 512
+"""So many commands are written without a look at their sizes. Nearly always there are fewer."""
 _MANY_WITHDRAWN: Final = 1024
 
 
@@ -104,14 +108,16 @@ class SharedLane:
         self._raises_when_full = settings.queue_full == "raise"
         self._holds_offline = not settings.disable_offline_queue
         self._sweep = Sweep(loop, clock, self._expire)
+        self._earliest = math.inf  # no deadline is earlier than this
         self._waiting: deque[Command] = deque()
-        self._waiting_bytes = 0
+        self._waiting_bytes = 0  # counted only where a full queue raises
         self._withdrawn = 0  # commands in `_waiting` whose callers have gone
         self._connection: Connection | None = None
         self._line: Connection | None = None  # the connection, while new commands may be written to it
         self._is_paused = False  # the transport's buffer is full
         self._is_full = False  # the limits are reached
         self._is_flush_due = False
+        self._takes_more = False  # whether another command of this turn may just be appended
         self._replaced_for: str | None = None  # why nothing more is written on this connection
         self._refusal: KitError | None = None  # why no command is taken any more
         self._drained: asyncio.Future[None] | None = None
@@ -128,30 +134,41 @@ class SharedLane:
             ClientClosedError: No command is taken any more.
             NotConnectedError: There is no connection and no offline queue.
             QueueFullError: The limits are reached and waiting was not asked for.
+            RuntimeError: This is another event loop, or none.
         """
         command.lane = self
-        connection = self._line
+        if self._takes_more:
+            self._waiting.append(command)
+        else:
+            self._issue_first(command)
+        if command.deadline < self._earliest:
+            self._earliest = self._sweep.expect(command.deadline)
+
+    def _issue_first(self, command: Command) -> None:
+        """Take a command that is not simply one more of this turn of the loop."""
+        if get_running_loop() is not self.loop:
+            raise RuntimeError("a command was issued on another event loop than its client's")
         if self._raises_when_full:
             self._check_room(command)
+        connection = self._line
+        if connection is not None and not self._waiting and not connection.in_flight:
+            connection.send((command,))
+            return
         if connection is None:
             self._check_offline()
-            self._waiting.append(command)
-            self._waiting_bytes += command.size
-        elif not self._waiting and not connection.in_flight:
-            connection.send((command,))
-        else:
-            self._waiting.append(command)
-            self._waiting_bytes += command.size
-            if not self._is_flush_due:
-                self._is_flush_due = True
-                self.loop.call_soon(self._flush)
-        if command.deadline < self._sweep.earliest:
-            self._sweep.expect(command.deadline)
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._takes_more = not self._raises_when_full
+            self.loop.call_soon(self._flush)
+        self._waiting.append(command)
+        if self._raises_when_full:
+            self._waiting_bytes += size_of(command.payload)
 
     def withdrawn(self, command: Command) -> None:
         """See ``transport.command.Lane``. The command is left in the queue until it would be sent."""
-        self._waiting_bytes -= command.size
         self._withdrawn += 1
+        if self._raises_when_full:
+            self._waiting_bytes -= size_of(command.payload)
         if self._withdrawn > max(_MANY_WITHDRAWN, len(self._waiting) // 2):
             # A new queue: somebody may be going through the old one.
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
@@ -160,7 +177,7 @@ class SharedLane:
     def replace_connection(self, reason: str) -> None:
         """Go on on a new connection; what is in flight on the present one gets its replies first."""
         if self._line is not None and self._replaced_for is None:
-            self._line = None
+            self._set_line(None)
             self._replaced_for = reason
             self._look_at_answers()
 
@@ -170,7 +187,7 @@ class SharedLane:
         Without a connection the commands that wait end at once.
         """
         self._refusal = refusal
-        self._line = None
+        self._set_line(None)
         self.link.close()
         self._drained = self.loop.create_future()
         if self._connection is None:
@@ -181,8 +198,9 @@ class SharedLane:
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
         self._refusal = refusal
-        self._line = None
+        self._set_line(None)
         self._sweep.stop()
+        self._earliest = math.inf
         self.link.close()
         self.link.drop(refusal)
         self._fail_waiting(refusal)
@@ -197,7 +215,8 @@ class SharedLane:
 
     def lost(self, error: KitError, unanswered: list[Slot]) -> None:
         """See ``LinkOwner``."""
-        self._connection = self._line = self._replaced_for = None
+        self._connection = self._replaced_for = None
+        self._set_line(None)
         self._is_paused = False
         again: list[Command] = []
         for command in unanswered:
@@ -209,7 +228,8 @@ class SharedLane:
             else:
                 command.fail(_unknown_outcome(error))
         self._waiting.extendleft(reversed(again))
-        self._waiting_bytes += sum(command.size for command in again)
+        if self._raises_when_full:
+            self._waiting_bytes += sum(size_of(command.payload) for command in again)
         if self._refusal is not None:
             self._fail_waiting(self._refusal)
         elif not self._holds_offline:
@@ -232,7 +252,7 @@ class SharedLane:
         """See ``LinkOwner``."""
         self._is_paused = not is_writable
         if self._refusal is None and self._replaced_for is None:
-            self._line = self._connection if is_writable else None
+            self._set_line(self._connection if is_writable else None)
         if is_writable:
             self._flush()
 
@@ -242,21 +262,25 @@ class SharedLane:
 
     # Writing.
 
+    def _set_line(self, connection: Connection | None) -> None:
+        self._line = connection
+        self._takes_more = False
+
     def _flush(self) -> None:
         """Write what waits, as far as the connection and the limits allow."""
-        self._is_flush_due = False
+        self._is_flush_due = self._takes_more = False
         connection = self._connection
         if connection is None or self._is_paused or self._replaced_for is not None:
             return
         waiting = self._waiting
         if (
-            self._waiting_bytes <= _BATCH
-            and self._waiting_bytes + connection.bytes_in_flight <= self._max_bytes
+            len(waiting) <= _FEW
             and len(waiting) + len(connection.in_flight) <= self._max_commands
+            and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
         ):
-            self._waiting_bytes = self._withdrawn = 0
             connection.send(waiting)
             waiting.clear()
+            self._waiting_bytes = self._withdrawn = 0
         else:
             self._flush_in_parts(connection)
 
@@ -279,17 +303,19 @@ class SharedLane:
         while waiting and size < _BATCH:
             command = waiting[0]
             if command.state == UNWRITTEN:
-                exceeds = len(batch) >= room or size + command.size > room_bytes
+                command_size = size_of(command.payload)
+                exceeds = len(batch) >= room or size + command_size > room_bytes
                 # One command that alone exceeds the limits is let through when nothing else is there.
                 if exceeds and (batch or connection.in_flight):
                     is_full = True
                     break
                 batch.append(command)
-                size += command.size
+                size += command_size
             else:
                 self._withdrawn -= 1
             waiting.popleft()
-        self._waiting_bytes -= size
+        if self._raises_when_full:
+            self._waiting_bytes -= size
         return batch, is_full
 
     # Refusing and ending.
@@ -307,9 +333,10 @@ class SharedLane:
                 limit=self._max_commands,
             )
         size = self._waiting_bytes + in_flight_bytes
-        if commands and size + command.size > self._max_bytes:
+        command_size = size_of(command.payload)
+        if commands and size + command_size > self._max_bytes:
             raise QueueFullError(
-                f"{size} bytes wait or are in flight and the command has {command.size}: "
+                f"{size} bytes wait or are in flight and the command has {command_size}: "
                 f"commands_queue_max_bytes is {self._max_bytes}; send less at once, or set queue_full='wait'",
                 limit=self._max_bytes,
             )
@@ -364,9 +391,10 @@ class SharedLane:
                     else:
                         is_stalled |= self._time_out(command, now, lag, ahead, ahead_bytes)
                 ahead += 1
-                ahead_bytes += command.size
+                ahead_bytes += size_of(command.payload)
         if is_stalled:
             self.link.probe()
+        self._earliest = earliest
         return earliest
 
     def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> bool:

@@ -25,12 +25,9 @@ class Sweep:
         clock: The client's clock.
         expire: Called with the time and the lag (how late the timer fired, in seconds); ends what is overdue
             and returns the earliest deadline left, infinity if there is none.
-
-    Attributes:
-        earliest: No deadline is earlier than this.
     """
 
-    __slots__ = ("_clock", "_expire", "_loop", "_timer", "earliest")
+    __slots__ = ("_clock", "_due", "_expire", "_loop", "_timer")
 
     def __init__(
         self,
@@ -42,26 +39,25 @@ class Sweep:
         self._clock = clock
         self._expire = expire
         self._timer: asyncio.TimerHandle | None = None
-        self.earliest = math.inf
+        self._due = math.inf
 
-    def expect(self, deadline: float) -> None:
-        """Take a deadline into account that is earlier than ``earliest``."""
+    def expect(self, deadline: float) -> float:
+        """Wake at a deadline that is earlier than all before; return it."""
         self.stop()
-        self.earliest = deadline
-        delay = max(deadline - self._clock(), 0.0)
-        self._timer = self._loop.call_later(delay, self._fire)
+        self._due = deadline
+        self._timer = self._loop.call_later(max(deadline - self._clock(), 0.0), self._fire)
+        return deadline
 
     def stop(self) -> None:
         """Expect nothing any more."""
-        self.earliest = math.inf
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _fire(self) -> None:
         now = self._clock()
-        due, self.earliest, self._timer = self.earliest, math.inf, None
-        deadline = self._expire(now, max(now - due, 0.0))
-        if deadline < self.earliest:
+        self._timer = None
+        earliest = self._expire(now, max(now - self._due, 0.0))
+        if earliest < math.inf:
             # Not at once again: one look ends all that is due by then.
-            self.expect(max(deadline, now + RESOLUTION))
+            self.expect(max(earliest, now + RESOLUTION))

@@ -194,7 +194,10 @@ class CommandTraits:
     def first_key(self, args: Arguments) -> Argument | None:
         """Return what decides the command's connection, or None."""
         args = split_name(args)
-        return next((key for spec in self.key_specs for key in spec.find(args)), None)
+        for spec in self.key_specs:
+            if keys := spec.find(args):
+                return keys[0]
+        return None
 
     def block_time(self, args: Arguments) -> float | None:
         """Return for how long the server may hold the reply back, in seconds.
@@ -241,8 +244,8 @@ class CommandTable:
     __slots__ = ("_containers", "_traits")
 
     def __init__(self) -> None:
-        self._traits = dict(_known_commands())
-        self._containers = {name.partition(" ")[0] for name in self._traits if " " in name}
+        self._traits: dict[str, CommandTraits] = {}  # registered, or looked up before
+        self._containers = {name.partition(" ")[0] for name in _facts() if " " in name}
 
     def classify(self, args: Arguments) -> CommandTraits:
         """Return the traits of a command, whatever is wrong with its arguments.
@@ -285,7 +288,7 @@ class CommandTable:
         if not 1 <= len(words) <= 2 or not name.isascii():
             raise ConfigurationError(f"name: {name!r} is no command: give one word, and its sub-command if it has one")
         canonical = " ".join(words)
-        known = self._traits.get(canonical)
+        known = self._look_up(canonical)
         if known is not None and (known.lane is not Lane.SHARED or canonical in _BLOCK_OPTION_FROM):
             raise ConfigurationError(
                 f"name: {canonical} is known to block or to act on its connection,"
@@ -303,31 +306,44 @@ class CommandTable:
     def _find(self, args: Arguments) -> CommandTraits:
         first = _token(args[0]) if args else ""
         if first in self._containers and len(args) > 1:
-            traits = self._traits.get(f"{first} {_token(args[1])}")
+            traits = self._look_up(f"{first} {_token(args[1])}")
             if traits is not None:
                 return traits
-        return self._traits.get(first) or CommandTraits(name=first, is_known=False)
+        return self._look_up(first) or CommandTraits(name=first, is_known=False)
+
+    def _look_up(self, name: str) -> CommandTraits | None:
+        traits = self._traits.get(name)
+        if traits is None:
+            traits = _describe(name)
+            if traits is not None:
+                self._traits[name] = traits
+        return traits
 
 
 @functools.cache
-def _known_commands() -> Mapping[str, CommandTraits]:
+def _facts() -> Mapping[str, tuple[str, str, str]]:
     source = importlib.resources.files("aioredis_kit.policy").joinpath("commands.json")
     facts: dict[str, tuple[str, str, str]] = json.loads(source.read_bytes())
-    specs = {keys: _parse_keys(keys) for _, keys, _ in facts.values()}
-    known = {name: CommandTraits(name=name, lane=lane) for name, lane in _LANES.items()}
-    for name, (flags, keys, _) in facts.items():
-        lane = _LANES.get(name, Lane.SHARED)
-        if lane is Lane.SHARED and "blocking" in flags and name not in _BLOCK_OPTION_FROM:
-            lane = Lane.BLOCKING
-        is_query = name in _HARMLESS_QUERIES or name.endswith(" HELP")
-        known[name] = CommandTraits(
-            name=name,
-            lane=lane,
-            is_readonly=("readonly" in flags or is_query) and name not in _SCRIPTS,
-            is_deterministic="random" not in flags,
-            key_specs=specs[keys],
-        )
-    return known
+    return facts
+
+
+def _describe(name: str) -> CommandTraits | None:
+    """Put a command's facts and the decisions about it together; None if there are neither."""
+    lane = _LANES.get(name, Lane.SHARED)
+    facts = _facts().get(name)
+    if facts is None:
+        return CommandTraits(name=name, lane=lane) if name in _LANES else None
+    flags, keys, _ = facts
+    if lane is Lane.SHARED and "blocking" in flags and name not in _BLOCK_OPTION_FROM:
+        lane = Lane.BLOCKING
+    is_query = name in _HARMLESS_QUERIES or name.endswith(" HELP")
+    return CommandTraits(
+        name=name,
+        lane=lane,
+        is_readonly=("readonly" in flags or is_query) and name not in _SCRIPTS,
+        is_deterministic="random" not in flags,
+        key_specs=_parse_keys(keys),
+    )
 
 
 # -- where keys are ---------------------------------------------------------------------------------
@@ -425,7 +441,7 @@ def _positive_number(args: Arguments, position: int) -> float | None:
 
 
 def _to_bytes(arg: Argument) -> bytes:
-    return bytes(arg) if isinstance(arg, bytearray | memoryview | bytes) else str(arg).encode()
+    return bytes(arg) if isinstance(arg, bytearray | memoryview | bytes) else str(arg).encode(errors="surrogatepass")
 
 
 def _options(args: Arguments, start: int, values: Mapping[str, int]) -> Iterator[tuple[int, str]]:

@@ -8,9 +8,7 @@ from aioredis_kit.exceptions import error_code
 from aioredis_kit.policy.retry import NOTHING_DONE
 
 if TYPE_CHECKING:
-    import asyncio
 
-    from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.transport.command import Command
 

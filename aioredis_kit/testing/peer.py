@@ -202,7 +202,7 @@ class ScriptedPeer:
     Lifecycle: entered and left once, on the event loop of the test; leaving closes all sockets.
 
     By default HELLO, AUTH, SELECT, PING and CLIENT SETNAME, SETINFO and TRACKING are answered as
-    a Redis 8 would; `on` replaces that.
+    a Redis 8 would, and any other CLIENT is refused; `on` replaces that.
 
     Args:
         on_connection: Called with each new connection before anything is read from it.
@@ -215,6 +215,7 @@ class ScriptedPeer:
         self._script = _Script()
         self.on("HELLO", _hello)
         self.on("PING", resp.simple("PONG"))
+        self.on("CLIENT", resp.error("ERR unknown subcommand"))
         for name in ("AUTH", "SELECT", "CLIENT SETNAME", "CLIENT SETINFO", "CLIENT TRACKING"):
             self.on(name, resp.simple("OK"))
 

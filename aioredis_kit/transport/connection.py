@@ -17,7 +17,6 @@ from aioredis_kit.exceptions import (
 )
 from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.protocol import ConnectionProtocol
-from aioredis_kit.wire.encoder import flatten
 from aioredis_kit.wire.handshake import Handshake, Introduction, Progress
 from aioredis_kit.wire.machine import Machine, State
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.transport.dial import Dialler
-    from aioredis_kit.wire.encoder import Encoder, Payload
+    from aioredis_kit.wire.encoder import Encoder
     from aioredis_kit.wire.inflight import Slot
 
 LOADING_PAUSE: Final = 0.1
@@ -100,7 +99,7 @@ class Connection:
     @property
     def bytes_in_flight(self) -> int:
         """The size of the commands in flight."""
-        return self._machine.bytes_sent - self._machine.bytes_answered
+        return self._machine.bytes_in_flight
 
     @property
     def is_ready(self) -> bool:
@@ -141,9 +140,13 @@ class Connection:
 
     def send(self, slots: Iterable[Slot]) -> None:
         """Write commands, in this order, in one go. Those whose callers have gone are left out."""
-        payloads = self._machine.send(slots, (self._clock(), self.bytes_read))
-        if payloads:
-            self._write(payloads)
+        data = self._machine.send(slots, (self._clock(), self.bytes_read))
+        if data:
+            self.writes += 1
+            if data.__class__ is bytes:
+                self._transport.write(data)
+            else:
+                self._transport.writelines(data)
 
     def tell_answers(self, *, wanted: bool) -> None:
         """Say whether the owner is to be told of each read that answered commands."""
@@ -245,15 +248,6 @@ class Connection:
     def _finish_round(self, _: Query | None = None) -> None:
         if self._round is not None and not self._round.done():
             self._round.set_result(None)
-
-    def _write(self, payloads: list[Payload]) -> None:
-        self.writes += 1
-        try:
-            data = b"".join(payloads)  # type: ignore[arg-type]  # a large value makes it raise
-        except TypeError:
-            self._transport.writelines(flatten(payloads))
-        else:
-            self._transport.write(data)
 
     def _end(self, error: KitError) -> None:
         """The one way to end: close the socket and hand the unanswered commands back, once."""

@@ -71,7 +71,7 @@ class Job:
                 try:
                     await self._function()
                     return
-                except Exception as error:  # noqa: BLE001  # the one place where a job's failure ends up
+                except Exception as error:  # the one place where a job's failure ends up
                     self._failures.append(clock())
                     logger.debug("the job %r failed", self.name, exc_info=error)
                     self._failed(error)

@@ -7,13 +7,10 @@ only, and packs strided memoryviews wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from hiredis import pack_command
 from redis.exceptions import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Argument: TypeAlias = str | bytes | bytearray | memoryview | int | float
 """What a command may be made of."""
@@ -54,10 +51,11 @@ class Encoder:
         for arg in args:
             kind = arg.__class__
             if kind is str or kind is bytes:
-                if len(arg) >= LARGE:  # type: ignore[arg-type]  # str or bytes, as just asked
-                    return self._encode_checked(args)
-            elif kind is not int and kind is not float:
-                return self._encode_checked(args)
+                if len(arg) < LARGE:  # type: ignore[arg-type]  # str or bytes, as just asked
+                    continue
+            elif kind is int or kind is float:
+                continue
+            return self._encode_checked(args)
         try:
             return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows one-element tuples
         except UnicodeEncodeError:
@@ -113,12 +111,17 @@ def size_of(payload: Payload) -> int:
     return len(payload) if payload.__class__ is bytes else sum(map(len, payload))  # type: ignore[arg-type]  # a list
 
 
-def flatten(payloads: Iterable[Payload]) -> list[bytes | memoryview]:
-    """Return the pieces of several payloads, in order."""
-    pieces: list[bytes | memoryview] = []
-    for payload in payloads:
-        if isinstance(payload, bytes):
-            pieces.append(payload)
-        else:
-            pieces.extend(payload)
-    return pieces
+def join(payloads: list[Payload]) -> Payload:
+    """Make one payload of several; large values stay pieces of their own."""
+    if len(payloads) == 1:
+        return payloads[0]
+    try:
+        return b"".join(payloads)  # type: ignore[arg-type]  # raises if one of them is in pieces
+    except TypeError:
+        pieces: list[bytes | memoryview] = []
+        for payload in payloads:
+            if isinstance(payload, bytes):
+                pieces.append(payload)
+            else:
+                pieces.extend(payload)
+        return pieces

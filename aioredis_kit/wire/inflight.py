@@ -34,7 +34,6 @@ class Slot:
 
     Attributes:
         payload: The encoded command.
-        size: The size of the payload, in bytes.
         decode: Whether strings in the reply become ``str``.
         state: One of the states above. Plain ints in their order, as they are compared for every command:
             past ``IN_FLIGHT`` nobody waits any more.
@@ -43,15 +42,14 @@ class Slot:
         reply: The reply, or the exception instance that takes its place; set once it is done.
     """
 
-    __slots__ = ("decode", "payload", "reply", "size", "state", "written")
+    __slots__ = ("decode", "payload", "reply", "state", "written")
 
     payload: Payload
     reply: Any
     written: tuple[float, int]
 
-    def __init__(self, payload: Payload, size: int, *, decode: bool) -> None:
+    def __init__(self, payload: Payload, *, decode: bool) -> None:
         self.payload = payload
-        self.size = size
         self.decode = decode
         self.state = UNWRITTEN
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
+from aioredis_kit.wire.encoder import join, size_of
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
@@ -65,16 +66,16 @@ class Machine:
         failure: Why the machine is ``BROKEN``.
         pushes: Push frames read and not yet taken by the shell, in order.
         in_flight: The slots that wait for their replies, the oldest first.
-        bytes_sent: Bytes of all slots ever sent.
-        bytes_answered: Bytes of those whose reply has been read.
     """
 
     __slots__ = (
+        "_answered",
+        "_bytes_in_flight",
         "_decode",
         "_decoder",
         "_odd",
-        "bytes_answered",
-        "bytes_sent",
+        "_sent",
+        "_writes",
         "failure",
         "in_flight",
         "pushes",
@@ -95,8 +96,18 @@ class Machine:
         self.failure: FramingError | None = None
         self.pushes: list[Any] = []
         self.in_flight: deque[Slot] = deque()
-        self.bytes_sent = 0
-        self.bytes_answered = 0
+        self._sent = 0  # slots, ever
+        self._answered = 0
+        self._writes: deque[tuple[int, int]] = deque()  # for each: slots sent up to its end, and its bytes
+        self._bytes_in_flight = 0
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """The size of what is in flight. A write counts until its last command is answered."""
+        writes = self._writes
+        while writes and writes[0][0] <= self._answered:
+            self._bytes_in_flight -= writes.popleft()[1]
+        return self._bytes_in_flight
 
     def move_to(self, state: State) -> None:
         """Go to another state.
@@ -110,10 +121,10 @@ class Machine:
             raise RuntimeError(f"a connection can't go from {self.state.value} to {state.value}")
         self.state = state
 
-    def send(self, slots: Iterable[Slot], moment: tuple[float, int]) -> list[Payload]:
+    def send(self, slots: Iterable[Slot], moment: tuple[float, int]) -> Payload:
         """Put slots in flight, in this order, and return what to write for them.
 
-        Slots whose callers have gone are left out.
+        Slots whose callers have gone are left out, so there may be nothing to write.
 
         Args:
             slots: The slots.
@@ -126,19 +137,20 @@ class Machine:
             raise RuntimeError(f"nothing can be sent on a connection that is {self.state.value}")
         payloads: list[Payload] = []
         append = self.in_flight.append
-        sent = 0
         for slot in slots:
-            if slot.state != UNWRITTEN:
-                continue
-            slot.state = IN_FLIGHT
-            slot.written = moment
-            sent += slot.size
-            if slot.decode is not self._decode:
-                self._odd += 1
-            append(slot)
-            payloads.append(slot.payload)
-        self.bytes_sent += sent
-        return payloads
+            if slot.state == UNWRITTEN:
+                slot.state = IN_FLIGHT
+                slot.written = moment
+                if slot.decode is not self._decode:
+                    self._odd += 1
+                append(slot)
+                payloads.append(slot.payload)
+        data = join(payloads)
+        size = size_of(data)
+        self._sent += len(payloads)
+        self._bytes_in_flight += size
+        self._writes.append((self._sent, size))
+        return data
 
     def receive_data(self, data: bytes) -> list[Slot]:
         """Take bytes from the peer and return the slots that they answered, in order.
@@ -162,6 +174,7 @@ class Machine:
         except (TypeError, MemoryError) as error:
             # hiredis: a map key that is no scalar; a length that no memory can hold.
             self._break(FramingError(f"a frame that can't be represented: {error}"))
+        self._answered = self._sent - len(self.in_flight)
         return answered
 
     def unanswered(self) -> list[Slot]:
@@ -177,7 +190,6 @@ class Machine:
         decode = self._decode
         take = self.in_flight.popleft
         reply = None
-        size = 0
         try:
             while True:
                 try:
@@ -187,15 +199,12 @@ class Machine:
                 if reply is NOT_ENOUGH:
                     break
                 slot = take()
-                size += slot.size
                 if slot.state == IN_FLIGHT:
                     slot.state = DONE
                     slot.reply = reply
                     answered.append(slot)
         except IndexError:
             raise _unasked(reply) from None
-        finally:
-            self.bytes_answered += size
 
     def _read_each(self, answered: list[Slot]) -> None:
         """Read all whole frames: pushes, and replies decoded as each slot wants it."""
@@ -215,7 +224,6 @@ class Machine:
             if not self.in_flight:
                 raise _unasked(reply)
             slot = self.in_flight.popleft()
-            self.bytes_answered += slot.size
             self._odd -= slot.decode is not self._decode
             if slot.state == IN_FLIGHT:
                 slot.state = DONE

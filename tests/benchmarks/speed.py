@@ -15,10 +15,10 @@ Rules of this file:
 2. A process whose turn it is not is blocked in ``recv`` with its loop stopped: it costs no CPU.
 3. The first round of each cell warms up and is discarded. The collector stays on, as it does in an
    application, and starts each round with nothing to collect.
-4. Server and clients are placed on CPUs where the system lets us. With one caller they share one:
-   client and server take turns, so a second CPU adds nothing but the cost of waking it up, which hides
-   the clients' own. With more callers they are kept apart. Left to the kernel, the same program
-   measured against itself comes out anywhere between 0.86 and 1.13; placed, between 0.98 and 1.04.
+4. With one caller, server and clients share a CPU where the system lets us. They take turns, so a
+   second CPU adds only the cost of waking it, and whether it does is the kernel's whim: a program
+   measured against itself comes out between 0.86 and 1.13, so between 0.98 and 1.02. With more callers
+   the kernel places them as it would an application.
 5. Replies are verified once per client and number of callers, so that nobody is fast by being wrong.
 """
 
@@ -132,7 +132,7 @@ def measure_speed(server: RedisServer, plan: Plan) -> Results:
             for callers in plan.callers:
                 for worker in workers.values():
                     worker.ask(callers)
-                _place(callers, server.pid, [worker.pid for worker in workers.values()])
+                _place(callers, server.pid, *(worker.pid for worker in workers.values()))
                 print(f"speed: {loop}, {callers} callers", file=sys.stderr)
                 for workload, rounds in _alternate(workers, plan).items():
                     results[Cell(workload, callers, loop)] = rounds
@@ -141,14 +141,11 @@ def measure_speed(server: RedisServer, plan: Plan) -> Results:
     return results
 
 
-def _place(callers: int, server: int, workers: Iterable[int]) -> None:
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    first, *others = sorted(os.sched_getaffinity(0))
-    shares_cpu = callers == 1 or not others
-    os.sched_setaffinity(server, {first})
-    for worker in workers:
-        os.sched_setaffinity(worker, {first} if shares_cpu else others)
+def _place(callers: int, *pids: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        cpus = os.sched_getaffinity(0)
+        for pid in pids:
+            os.sched_setaffinity(pid, {min(cpus)} if callers == 1 else cpus)
 
 
 def _alternate(workers: dict[str, _Worker], plan: Plan) -> dict[str, dict[str, list[Round]]]:

@@ -1,7 +1,6 @@
 """Options are read under all their names, and refused with an error that names option, problem and remedy."""
 
 import inspect
-import math
 import pathlib
 import socket
 import ssl
@@ -9,28 +8,18 @@ import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
 from datetime import timedelta
-from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 import redis.asyncio
-import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import ConfigurationError
-from aioredis_kit.kinds import to_seconds
 from aioredis_kit.options import CommandOptions, Options, SocketOptions, TLSOptions, resolve_options
 
 pins = pytest.mark.pins
-
-DURATIONS = [
-    *("command_timeout", "connect_timeout", "initial_connect_timeout", "close_timeout", "ping_interval"),
-    *("ping_timeout", "tcp_user_timeout", "socket_timeout", "socket_connect_timeout", "health_check_interval"),
-]
-COUNTS = ["connections", "max_dedicated_connections", "commands_queue_max_length", "commands_queue_max_bytes"]
-FLAGS = ["decode_responses", "legacy_responses", "disable_offline_queue", "no_delay", "disable_client_info"]
-TEXTS = ["host", "username", "password", "client_name", "client_info_tag", "encoding", "encoding_errors"]
 
 
 def resolve(url=None, **given):
@@ -49,16 +38,42 @@ def refusal(url=None, **given):
 
 def test_the_defaults_are_those_of_the_design():
     assert {each.name: getattr(resolve(), each.name) for each in fields(Options)} == {
-        **{"host": "localhost", "port": 6379, "unix_socket_path": None, "db": 0},
-        **{"username": None, "password": None, "credential_provider": None},
-        **{"client_name": None, "client_info_tag": None, "disable_client_info": False},
-        **{"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict", "legacy_responses": True},
-        **{"protocol": None, "tls": False, "connections": 1, "max_dedicated_connections": 50},
-        **{"command_timeout": 5.0, "connect_timeout": 3.0, "initial_connect_timeout": 10.0, "close_timeout": 5.0},
-        **{"reconnect_strategy": None, "ping_interval": 30.0, "ping_timeout": 5.0, "disable_offline_queue": False},
-        **{"commands_queue_max_length": 100_000, "commands_queue_max_bytes": 67_108_864, "queue_full": "wait"},
-        **{"retry_unanswered": "read_only", "keep_alive": (30.0, 5.0, 3), "tcp_user_timeout": 30.0, "no_delay": True},
-        **{"client_side_cache": None, "emit_invalidate": False, "ignored": ()},
+        "host": "localhost",
+        "port": 6379,
+        "unix_socket_path": None,
+        "db": 0,
+        "username": None,
+        "password": None,
+        "credential_provider": None,
+        "client_name": None,
+        "client_info_tag": None,
+        "disable_client_info": False,
+        "decode_responses": False,
+        "encoding": "utf-8",
+        "encoding_errors": "strict",
+        "legacy_responses": True,
+        "protocol": None,
+        "tls": False,
+        "connections": 1,
+        "max_dedicated_connections": 50,
+        "command_timeout": 5.0,
+        "connect_timeout": 3.0,
+        "initial_connect_timeout": 10.0,
+        "close_timeout": 5.0,
+        "reconnect_strategy": None,
+        "ping_interval": 30.0,
+        "ping_timeout": 5.0,
+        "disable_offline_queue": False,
+        "commands_queue_max_length": 100_000,
+        "commands_queue_max_bytes": 67_108_864,
+        "queue_full": "wait",
+        "retry_unanswered": "read_only",
+        "keep_alive": (30.0, 5.0, 3),
+        "tcp_user_timeout": 30.0,
+        "no_delay": True,
+        "client_side_cache": None,
+        "emit_invalidate": False,
+        "ignored": (),
     }
 
 
@@ -77,13 +92,10 @@ def test_no_secret_is_in_the_repr(options):
 
 def test_every_option_of_redis_py_is_known():
     """Each parameter of redis-py's client is taken, without effect, or refused for a reason of its own."""
-    for name in inspect.signature(redis.asyncio.Redis.__init__).parameters:
-        if name == "self":
-            continue
-        try:
-            resolve(**{name: object()})
-        except ConfigurationError as error:
-            assert "there is no option" not in str(error)
+    names = inspect.signature(redis.asyncio.Redis.__init__).parameters.keys() - {"self"}
+    for name in names:
+        # Every call is refused, if only for the port.
+        assert "there is no option" not in refusal(**{name: object(), "port": -1})
 
 
 def test_options_cannot_be_changed():
@@ -135,6 +147,7 @@ def test_all_of_redis_pys_keep_alive_constants_are_read():
 def test_what_has_no_effect_is_listed():
     given = {"retry": object(), "retry_on_timeout": True, "retry_on_error": [OSError]}
     assert resolve("redis://h?socket_read_size=1", **given).ignored == ("socket_read_size", *given)
+    assert resolve("redis://h?socket_read_size=1", socket_read_size=2).ignored == ("socket_read_size",)
 
 
 @pytest.mark.parametrize("name", ["connection_pool", "redis_connect_func", "single_connection_client"])
@@ -159,7 +172,9 @@ def test_an_unknown_option_is_refused_with_the_closest(name, closest):
 
 @pytest.mark.parametrize("name", ["", "ignored", "tls.ca_file", "x" * 10_000])
 def test_anything_else_is_an_unknown_option(name):
-    assert refusal(**{name: ("retry",)}).startswith("there is no option ")
+    message = refusal(**{name: 1})
+    assert message.startswith("there is no option ")
+    assert len(message) < 150
 
 
 @pytest.mark.parametrize(
@@ -193,171 +208,7 @@ def test_two_names_that_say_different_things_are_refused_and_named(one, other):
         assert all(name in message for name in (*one, *other))
 
 
-# -- values -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize(("given", "value"), [(2, 2.0), (0.25, 0.25), (timedelta(minutes=1), 60.0)])
-def test_a_duration_is_seconds_or_a_timedelta(name, given, value):
-    assert value in {getattr(resolve(**{name: given}), each.name) for each in fields(Options)}
-
-
-@pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize(
-    "given",
-    [-1, -0.1, math.nan, math.inf, -math.inf, 10**400, 1e10, True, False, "5", b"5", timedelta(-1), Decimal(1), [1]],
-    ids=repr,
-)
-def test_other_durations_are_refused(name, given):
-    assert refusal(**{name: given}).startswith(f"{name} must be a finite number of seconds (or a timedelta)")
-
-
-@pytest.mark.parametrize("name", sorted({*DURATIONS} - {"ping_interval", "health_check_interval"}))
-@pytest.mark.parametrize("given", [0, 0.0, -0.0, timedelta()])
-def test_a_duration_of_zero_is_refused(name, given):
-    assert refusal(**{name: given}).endswith(f", not {given!r}")
-
-
-@pytest.mark.parametrize("name", ["connect_timeout", "close_timeout", "ping_timeout"])
-def test_what_must_end_needs_a_duration(name):
-    assert refusal(**{name: None}) == (
-        f"{name} must be a finite number of seconds (or a timedelta) greater than 0, not None"
-    )
-
-
-@pytest.mark.parametrize("name", ["command_timeout", "initial_connect_timeout", "ping_interval", "tcp_user_timeout"])
-def test_what_may_take_for_ever_is_none(name):
-    assert getattr(resolve(**{name: None}), name) is None
-
-
-@pytest.mark.parametrize("name", [*COUNTS, "port", "db"])
-@pytest.mark.parametrize("given", [-1, 1.0, True, "1", None, 10**40], ids=repr)
-def test_a_count_is_a_whole_number_within_limits(name, given):
-    assert refusal(**{name: given}).startswith(f"{name} must be a whole number ")
-
-
-@pytest.mark.parametrize("name", [*COUNTS, "port"])
-def test_a_count_of_zero_is_refused(name):
-    assert refusal(**{name: 0}).endswith(", not 0")
-
-
-@pytest.mark.parametrize(("name", "given"), [("port", 65536), ("db", 2**31)])
-def test_a_number_out_of_range_is_refused(name, given):
-    assert refusal(**{name: given}).endswith(f", not {given}")
-
-
-@pytest.mark.parametrize("name", FLAGS)
-@pytest.mark.parametrize("given", [0, 1, "yes", "false", None])
-def test_a_flag_is_true_or_false(name, given):
-    assert refusal(**{name: given}).startswith(f"{name} must be True or False, not ")
-    assert getattr(resolve(**{name: True}), name) is True
-
-
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("given", [b"x", 1, True, ["x"], "\ud800"], ids=ascii)
-def test_text_is_text(name, given):
-    assert refusal(**{name: given}).startswith(f"{name} must be ")
-
-
-@pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        ("host", ""),
-        ("host", "redis://h"),
-        ("host", "h:1@x"),
-        ("host", "[::1]"),
-        ("host", "a b"),
-        ("host", "a..b"),
-        ("host", "a" * 64),
-        ("host", "a." * 200),
-        ("client_name", "a b"),
-        ("client_name", ""),
-        ("client_name", "ä"),
-        ("client_info_tag", "a\n"),
-        ("encoding", "nonsense"),
-        ("encoding", "hex"),
-        ("encoding", "\0"),
-        ("encoding_errors", "nonsense"),
-        ("unix_socket_path", ""),
-        ("unix_socket_path", "\0abstract"),
-        ("unix_socket_path", b"/tmp/s"),
-        ("unix_socket_path", "/" + "x" * 107),
-        ("unix_socket_path", 1),
-        ("protocol", 4),
-        ("protocol", "3"),
-        ("protocol", 3.0),
-        ("protocol", True),
-        ("queue_full", "Wait"),
-        ("queue_full", None),
-        ("retry_unanswered", "always"),
-        ("retry_unanswered", False),
-        ("keep_alive", 1),
-        ("keep_alive", (30, 5)),
-        ("keep_alive", (0.5, 5, 3)),
-        ("keep_alive", (30, 0, 3)),
-        ("keep_alive", (30, 5, 0)),
-        ("keep_alive", (30, 5, 128)),
-        ("keep_alive", (32768, 5, 3)),
-        ("tcp_user_timeout", 0.0001),
-        ("tcp_user_timeout", 3_000_000),
-        ("tls", "yes"),
-        ("tls", 1),
-        ("tls", TLSOptions),
-        ("credential_provider", Credentials("u", "p")),
-        ("credential_provider", ("u", "p")),
-        ("credential_provider", dict),
-        ("reconnect_strategy", True),
-        ("reconnect_strategy", -1),
-        ("reconnect_strategy", math.nan),
-        ("reconnect_strategy", math.inf),
-        ("reconnect_strategy", timedelta(-1)),
-        ("reconnect_strategy", "1"),
-        ("reconnect_strategy", tenacity.wait_fixed),
-        ("reconnect_strategy", (tenacity.wait_fixed(1),)),
-        ("reconnect_strategy", (tenacity.wait_fixed(1), 3)),
-        ("reconnect_strategy", (tenacity.wait_fixed(1), tenacity.stop_after_attempt)),
-    ],
-    ids=ascii,
-)
-def test_a_value_that_cannot_be_is_refused(name, given):
-    message = refusal(**{name: given})
-    assert message.startswith(f"{name} must be ")
-    assert "Traceback" not in message
-
-
-def strategy(retries, cause):
-    return False
-
-
-WAIT, STOP = tenacity.wait_fixed(1), tenacity.stop_after_attempt(1)
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "value"),
-    [
-        ("host", "::1", "::1"),
-        ("host", "fe80::1%eth0", "fe80::1%eth0"),
-        ("host", "bücher.example", "bücher.example"),
-        ("username", "", ""),
-        ("unix_socket_path", pathlib.Path("/tmp/s"), "/tmp/s"),
-        ("protocol", 3, 3),
-        ("retry_unanswered", "never", "never"),
-        ("keep_alive", [1, timedelta(seconds=2), 3], (1.0, 2.0, 3)),
-        ("reconnect_strategy", None, None),
-        ("reconnect_strategy", False, False),
-        ("reconnect_strategy", 0, 0.0),
-        ("reconnect_strategy", timedelta(seconds=1), 1.0),
-        ("reconnect_strategy", strategy, strategy),
-        ("reconnect_strategy", WAIT, WAIT),
-        ("reconnect_strategy", (WAIT, STOP), (WAIT, STOP)),
-    ],
-    ids=ascii,
-)
-def test_a_value_that_can_be_is_taken(name, given, value):
-    taken = getattr(resolve(**{name: given}), name)
-    assert taken == value
-    assert type(taken) is type(value)
-    assert getattr(resolve(**{name: taken}), name) == value, "what was read can be read again"
+# -- values for the floors below -----------------------------------------------------------------------
 
 
 @pins("case-14")
@@ -538,6 +389,7 @@ def test_what_is_switched_off_contradicts_nothing(given):
         ({}, None),
         ({"username": "", "password": ""}, None),
         ({"password": "p"}, Credentials(None, "p")),
+        ({"username": "", "password": "p"}, Credentials(None, "p")),
         ({"username": "u"}, Credentials("u", "")),
         ({"username": "u", "password": "p"}, Credentials("u", "p")),
     ],
@@ -561,13 +413,29 @@ def test_tls_options_refine_a_plain_yes():
 
 def test_redis_pys_ssl_options_become_tls_options():
     given = {
-        **{"ssl_keyfile": "k", "ssl_certfile": "c", "ssl_password": "p", "ssl_ca_certs": "a", "ssl_ca_path": "b"},
-        **{"ssl_ca_data": "d", "ssl_cert_reqs": "required", "ssl_check_hostname": False, "ssl_ciphers": "e"},
-        **{"ssl_min_version": ssl.TLSVersion.TLSv1_3, "ssl_include_verify_flags": None},
+        "ssl_keyfile": "k",
+        "ssl_certfile": "c",
+        "ssl_password": "p",
+        "ssl_ca_certs": "a",
+        "ssl_ca_path": "b",
+        "ssl_ca_data": "d",
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": False,
+        "ssl_ciphers": "e",
+        "ssl_min_version": ssl.TLSVersion.TLSv1_3,
+        "ssl_include_verify_flags": None,
     }
     tls = TLSOptions(
-        **{"key_file": "k", "certificate_file": "c", "key_password": "p", "ca_file": "a", "ca_path": "b"},
-        **{"ca_data": "d", "verify": True, "check_hostname": False, "ciphers": "e", "minimum_version": "TLSv1.3"},
+        key_file="k",
+        certificate_file="c",
+        key_password="p",
+        ca_file="a",
+        ca_path="b",
+        ca_data="d",
+        verify=True,
+        check_hostname=False,
+        ciphers="e",
+        minimum_version="TLSv1.3",
     )
     assert resolve(ssl=True, **given).tls == tls
     assert resolve("rediss://h", **given).tls == tls
@@ -676,14 +544,10 @@ SECRET = "S3cr3t"
     st.sampled_from([SECRET, [SECRET], (SECRET, 1), {SECRET: SECRET}, SECRET.encode(), int(SECRET.encode().hex(), 16)]),
 )
 def test_no_error_shows_text_that_was_given(name, value):
-    try:
-        options = resolve(**{name: value}, port=True)
-    except (ConfigurationError, TypeError) as error:
-        assert SECRET not in str(error)
-        if name in {"password", "credential_provider"}:
-            assert str(int(SECRET.encode().hex(), 16)) not in str(error)
-    else:
-        raise AssertionError(options)
+    message = refusal(**{name: value, "port": True})
+    assert SECRET not in message
+    if name in {"password", "credential_provider"}:
+        assert str(int(SECRET.encode().hex(), 16)) not in message
 
 
 TEXT = st.text(st.sampled_from("ab1%/?#@:[]&=. ") | st.characters(codec="utf-8"), max_size=8)
@@ -691,29 +555,25 @@ TEXT = st.text(st.sampled_from("ab1%/?#@:[]&=. ") | st.characters(codec="utf-8")
 
 @given(st.sampled_from(["redis://", "unix://", ""]), TEXT, TEXT, TEXT)
 def test_no_error_shows_a_piece_of_the_user_or_password_of_a_url(scheme, before, after, rest):
-    try:
-        options = resolve(f"{scheme}{SECRET}:{before}{SECRET}{after}@{rest}", decode_responses=True)
-    except ConfigurationError as error:
-        assert SECRET not in str(error)
-        assert error.__context__ is None
-    else:
-        assert SECRET in options.password
-        assert SECRET not in repr(options).replace(f"username='{SECRET}'", "")
+    url = f"{scheme}{SECRET}:{before}{SECRET}{after}@{rest}"
+    assert SECRET not in refusal(url, port=-1)
 
 
-def test_an_address_in_an_error_of_a_contradiction_shows_no_password():
-    assert "p4ss" not in refusal("redis://:p4ss@h", password="w0rd") + refusal("redis://:p4ss@h", port="x")
-    assert "w0rd" not in refusal("redis://:p4ss@h", password="w0rd")
+@given(TEXT, TEXT)
+def test_no_repr_shows_the_password_of_a_url(before, after):
+    password = quote(f"{before}{SECRET}{after}", safe="")
+    options = resolve(f"redis://user:{password}@h")
+    assert options.password == f"{before}{SECRET}{after}"
+    assert SECRET not in repr(options)
+    assert SECRET not in repr(options.credentials)
 
 
-# -- seconds ----------------------------------------------------------------------------------------
+def test_passwords_that_contradict_each_other_are_not_shown():
+    message = refusal(f"redis://:{SECRET}@h", password=f"other-{SECRET}")
+    assert message == "password in the URL and password contradict each other: keep one of them"
 
 
-@given(st.floats(0, 1e9) | st.integers(0, 10**9) | st.timedeltas(timedelta(), timedelta(days=11_000)))
-def test_seconds_are_floats(duration):
-    read = to_seconds(duration)
-    assert type(read) is float
-    assert read == (duration.total_seconds() if isinstance(duration, timedelta) else duration)
+# -- loading ----------------------------------------------------------------------------------------
 
 
 def test_options_are_cheap_to_import():

@@ -69,7 +69,7 @@ REFUSED = [
     ("redis://h//1", "number of a database"),
     ("redis://h/1/", "number of a database"),
     ("redis://h/%31", "number of a database"),
-    ("redis://h/١", "number of a database"),
+    ("redis://h/\u0661", "number of a database"),
     ("redis://h/" + "9" * 5000, "number of a database"),
     ("redis://h:0", "from 1 to 65535"),
     ("redis://h:65536", "from 1 to 65535"),
@@ -113,21 +113,26 @@ def test_what_is_no_text_is_refused(url):
         parse_url(url)
 
 
+def refusal_of(url):
+    """Return the error for a URL, if it is refused."""
+    try:
+        parse_url(url)
+    except ConfigurationError as error:
+        return error
+    return None
+
+
 URLISH = st.sampled_from(["", "redis://", "rediss://", "unix://", "unix:///", "http://"])
+ANYTHING = st.text(st.sampled_from("ab1%/?#@:[]&=. ") | st.characters(codec="utf-8"), max_size=8)
 
 
-@given(URLISH, st.text())
+@given(URLISH, st.text() | ANYTHING)
 @example("redis://", "[::1].com")
 @example("redis://", "h\u2100")
 @example("redis://", "h?a=%ff&%ff=1")
 def test_any_text_is_read_or_refused(scheme, text):
-    try:
-        parse_url(scheme + text)
-    except ConfigurationError as error:
-        assert str(error).startswith("url ")
-
-
-ANYTHING = st.text(st.sampled_from("ab1%/?#@:[]&=. ") | st.characters(codec="utf-8"), max_size=8)
+    error = refusal_of(scheme + text)
+    assert error is None or str(error).startswith("url ")
 
 
 @given(URLISH, ANYTHING, ANYTHING, st.sampled_from(["{}:x", "x:{}", ":{}", "{}"]), st.sampled_from("@/ "), ANYTHING)
@@ -136,9 +141,6 @@ ANYTHING = st.text(st.sampled_from("ab1%/?#@:[]&=. ") | st.characters(codec="utf
 @example("redis://", "", "\u2100", ":{}", "@", "h")
 @example("", "", "", "x:{}", "@", "h:1")
 def test_no_error_shows_a_piece_of_the_user_or_password(scheme, before, after, userinfo, separator, rest):
-    secret = "S3cr3t"
-    try:
-        parse_url(scheme + userinfo.format(before + secret + after) + separator + rest)
-    except ConfigurationError as error:
-        assert secret not in str(error)
-        assert error.__context__ is None
+    error = refusal_of(scheme + userinfo.format(before + "S3cr3t" + after) + separator + rest)
+    assert error is None or "S3cr3t" not in str(error)
+    assert error is None or error.__context__ is None, "a context may quote the URL"
