@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis._parsers.base import BaseParser
 from redis._parsers.encoders import Encoder
 from redis._parsers.response_callbacks import get_response_callbacks
-from redis.client import EMPTY_RESPONSE, NEVER_DECODE, CaseInsensitiveDict
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY_RESPONSE",
     "NEVER_DECODE",
-    "CaseInsensitiveDict",
     "Encoder",
     "error_reply",
     "response_callbacks",
@@ -30,7 +29,7 @@ __all__ = [
 def error_reply(text: str) -> Exception:
     """Return redis-py's exception for the text of an error reply. Never raises."""
     try:
-        error: RedisError = BaseParser.parse_error(text)
+        error: RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]  # redis-py's
     except (ValueError, IndexError):  # a MOVED or ASK that does not say where to
         return ResponseError(text)
     return error

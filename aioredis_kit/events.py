@@ -121,8 +121,11 @@ class Ended(Event):
     name = "end"
 
 
-EVENT_NAMES = tuple(
-    kind.name for kind in (Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended)
-) + ("reply-orphaned", "invalidate", "sharded-channel-moved")
+EVENT_NAMES = (
+    *(kind.name for kind in (Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended)),
+    "reply-orphaned",
+    "invalidate",
+    "sharded-channel-moved",
+)
 """All events that listeners may register for. The last three come with dedicated connections, tracking and
 sharded pub/sub."""

@@ -106,8 +106,6 @@ def _user(parts: SplitResult) -> list[tuple[str, str]]:
 
 
 def _query(parts: SplitResult) -> list[tuple[str, str]]:
-    if not parts.query:
-        return []
     strictly: dict[str, Any] = {"keep_blank_values": True, "strict_parsing": True, "errors": "strict"}
     problem = "url has a malformed query: it must be ?option=value&option=value"
     return _checked(problem, lambda: parse_qsl(parts.query, **strictly))

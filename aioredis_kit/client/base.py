@@ -130,8 +130,8 @@ class ClientCore:
         finally:
             self._connecting -= 1
 
-    def admit(self) -> None:
-        """Let a command in that found no open client on its loop: open it, or say why not.
+    def admit(self) -> asyncio.AbstractEventLoop:
+        """Let a command in that found the client not open: open it, or say why not. Returns its loop.
 
         Raises:
             ClientClosedError: The client was closed, or gave up.
@@ -144,6 +144,7 @@ class ClientCore:
             self._is_wanted = True
         elif self.loop is None:
             raise self._closed_error()
+        return loop
 
     async def _wait_ready(self) -> None:
         outcome = self._outcome
@@ -234,9 +235,7 @@ class ClientCore:
         self._closing = closing = loop.create_future()
         self.state, self.loop = ClientState.CLOSING, None
         try:
-            await asyncio.wait(
-                (self.router.close(self._closed_error()),), timeout=self.equipment.options.close_timeout
-            )
+            await asyncio.wait((self.router.close(self._closed_error()),), timeout=self.equipment.options.close_timeout)
         finally:  # also where it was cancelled: closing becomes destroying
             self._end(last)
             self._closing = None

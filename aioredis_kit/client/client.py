@@ -42,7 +42,7 @@ _EXPERIMENTAL: Final = frozenset({"ifeq", "ifne", "ifdeq", "ifdne"})
 _BEFORE_EXPERIMENTAL: Final = 8  # positional arguments of redis-py's set() after the value
 
 
-class RedisClient(Observing, NotYet, Redis):
+class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
     """A client for one Redis, Valkey or Garnet server.
 
     Made with ``create_client``. Every command method is redis-py's, with its signature and its response; all of them
@@ -55,6 +55,18 @@ class RedisClient(Observing, NotYet, Redis):
     def __init__(self, url: str | None = None, **options: Any) -> None:
         """See ``create_client``."""
         self._build(resolve_options(url, options))
+
+    @classmethod
+    def _of(cls, options: Options) -> Self:
+        client = cls.__new__(cls)
+        client._build(options)
+        return client
+
+    @classmethod
+    def _view(cls, core: ClientCore, plans: Plans, options: CommandOptions, keeper: _Keeper) -> Self:
+        view = cls.__new__(cls)
+        view._attach(core, plans, options, keeper)
+        return view
 
     def _build(self, options: Options) -> None:
         core = ClientCore(equip(options))
@@ -79,7 +91,7 @@ class RedisClient(Observing, NotYet, Redis):
         self._clock = core.equipment.clock
         core.add_plans(plans)
         # What redis-py's own methods and helpers read.
-        self.response_callbacks = plans.callbacks
+        self.response_callbacks = plans.callbacks  # type: ignore[assignment]  # a MutableMapping with other key types
         self.connection_pool = PoolView(core.equipment.options, options)  # type: ignore[assignment]  # what is used of one
         self.connection = None
         self.single_connection_client = False
@@ -87,21 +99,17 @@ class RedisClient(Observing, NotYet, Redis):
         self._uses = 0
 
     @classmethod
-    def from_url(
-        cls, url: str, single_connection_client: bool = False, auto_close_connection_pool: bool | None = None, **options: Any
-    ) -> Self:
-        """Make a client from a URL, as redis-py does. ``auto_close_connection_pool`` has no effect.
+    def from_url(cls, url: str, single_connection_client: bool = False, **options: Any) -> Self:  # noqa: FBT001, FBT002  # as redis-py
+        """Make a client from a URL, as redis-py does.
 
         Raises:
             ConfigurationError: As ``create_client``.
         """
-        if single_connection_client:
-            options["single_connection_client"] = True
-        return cls(url, **options)
+        return cls(url, single_connection_client=single_connection_client, **options)
 
     # Commands.
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912  # one call less a command
         """Send one command and return its response.
 
         Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
@@ -128,8 +136,7 @@ class RedisClient(Observing, NotYet, Redis):
         """
         # The path of every command: what looks unrolled here was measured.
         core = self._core
-        if core.loop is None:
-            core.admit()
+        loop = core.loop or core.admit()
         plan = self._by_name.get(args[0]) if args else None
         if plan is None:
             plan = self._plans.make(args)
@@ -144,9 +151,7 @@ class RedisClient(Observing, NotYet, Redis):
             if NEVER_DECODE in options:
                 del options[NEVER_DECODE]
                 decode = False
-        command = Command(
-            core.loop, args, self._encode(args), decode, self._options, self._clock() + self._timeout
-        )
+        command = Command(loop, args, self._encode(args), decode, self._options, self._clock() + self._timeout)
         try:
             core.dispatch(command)
             reply = await command
@@ -178,19 +183,21 @@ class RedisClient(Observing, NotYet, Redis):
 
     if not TYPE_CHECKING:  # a type checker sees redis-py's own
 
-        def get(self, name):
+        def get(self, name: Any) -> Any:
             """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
             return self.execute_command("GET", name)
 
-        def set(self, name, value, *args, **options):
-            """See redis-py. Only the check for experimental arguments, which takes 3 µs, is left out where it can be."""
+        def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
+            """See redis-py. Its check for experimental arguments takes 3 µs; it is left out where there are none."""
             if not args and not options:
                 return self.execute_command("SET", name, value)
             if len(args) > _BEFORE_EXPERIMENTAL or not _EXPERIMENTAL.isdisjoint(options):
                 return Redis.set(self, name, value, *args, **options)
             return _set_unchecked(self, name, value, *args, **options)
 
-    def register_command(self, name: str, *, readonly: bool = False, blocking: bool = False, keys: int | str = "") -> None:
+    def register_command(
+        self, name: str, *, readonly: bool = False, blocking: bool = False, keys: int | str = ""
+    ) -> None:
         """Tell what a command does that the command table lacks. Otherwise it counts as a write without keys.
 
         Args:
@@ -225,7 +232,7 @@ class RedisClient(Observing, NotYet, Redis):
         await self._core.connect()
         return self
 
-    async def close(self, close_connection_pool: bool | None = None) -> None:
+    async def close(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
         """Close the client for good: take no command any more, wait for the replies that are due, hang up.
 
         What is queued still goes out if there is a connection; if there is none it ends at once, not executed. After
@@ -240,7 +247,7 @@ class RedisClient(Observing, NotYet, Redis):
         del close_connection_pool
         await self._core.close(is_final=True)
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
         """Close the client as ``close`` does, but leave it as never connected: the next command opens it again.
 
         Args:
@@ -262,11 +269,8 @@ class RedisClient(Observing, NotYet, Redis):
         Raises:
             ConfigurationError: As ``create_client``.
         """
-        clone = self.__class__.__new__(self.__class__)
-        options = self._core.equipment.options
         mine = {option: getattr(self._options, field) for option, field in _VIEW_OPTIONS.items()}
-        clone._build(options.replaced({**mine, **overrides}))
-        return clone
+        return self._of(self._core.equipment.options.replaced({**mine, **overrides}))
 
     def with_options(
         self,
@@ -297,9 +301,7 @@ class RedisClient(Observing, NotYet, Redis):
         options = self._core.equipment.options.replaced(overrides).command
         fields = [_VIEW_OPTIONS[name] for name in overrides]
         kept = replace(self._options, **{field: getattr(options, field) for field in fields})
-        view = self.__class__.__new__(self.__class__)
-        view._attach(self._core, self._plans.copy(), kept, self._keeper)
-        return view
+        return self._view(self._core, self._plans.copy(), kept, self._keeper)
 
     @property
     def is_open(self) -> bool:
@@ -351,7 +353,8 @@ class RedisClient(Observing, NotYet, Redis):
 
     def get_encoder(self) -> Encoder:
         """Return redis-py's encoder with this client's encoding."""
-        return self.connection_pool.get_encoder()
+        encoder: Encoder = self.connection_pool.get_encoder()  # type: ignore[no-untyped-call]  # redis-py's
+        return encoder
 
     def get_connection_kwargs(self) -> dict[str, Any]:
         """Return the options under redis-py's names."""

@@ -1,5 +1,6 @@
-"""What redis-py's client can do and this one can't yet: refused with a clear error, so that nothing of it ever
-reaches the shared connection.
+"""What redis-py's client can do and this one can't yet.
+
+Refused with a clear error, so that nothing of it ever reaches the shared connection.
 """
 
 from __future__ import annotations

@@ -53,9 +53,8 @@ class Listener:
         self.function = function
         self.only_once = only_once
         self.context = contextvars.copy_context()
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004  # an object may have an asynchronous __call__
-        )
+        call = function if inspect.isroutine(function) else type(function).__call__
+        self.is_async = inspect.iscoroutinefunction(call)
         self.backlog: deque[Event] = deque()
         self.task: asyncio.Task[Any] | None = None
         self.is_busy = False

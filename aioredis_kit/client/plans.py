@@ -6,19 +6,23 @@ with one look-up what it needs: its response callback, and whether anything abou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import DataError
 
-from aioredis_kit._redispy import CaseInsensitiveDict, response_callbacks
+from aioredis_kit._redispy import response_callbacks
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.policy.commands import Lane, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from aioredis_kit.policy.commands import Arguments, CommandTable, CommandTraits
     from aioredis_kit.transport.command import Command
+
+Callback: TypeAlias = Callable[..., Any]
+"""Makes the response of a reply: a function or coroutine function of redis-py's, or of the user's."""
 
 _MOST_PLANS: Final = 2048
 """How many names are remembered; then all are forgotten. A name is text from the caller, so it needs a limit."""
@@ -49,7 +53,7 @@ class Plan:
     def __init__(
         self,
         key: str | bytes,
-        callback: Callable[..., Any] | None,
+        callback: Callback | None,
         prepare: Callable[[Arguments], Arguments] | None,
         succeeded: Callable[[Plan, Command], None] | None,
     ) -> None:
@@ -57,11 +61,17 @@ class Plan:
         self.callback = callback
         self.prepare = prepare
         self.succeeded = succeeded
-        self.settle()
+        self.is_plain = callback is None and succeeded is None
 
-    def settle(self) -> None:
-        """Take a change of ``callback`` or ``succeeded`` into account."""
-        self.is_plain = self.callback is None and self.succeeded is None
+    def take(self, callback: Callback | None) -> None:
+        """Use another callback."""
+        self.callback = callback
+        self.is_plain = callback is None and self.succeeded is None
+
+    def stop_telling(self) -> None:
+        """Tell nobody any more that the server obeyed."""
+        self.succeeded = None
+        self.is_plain = self.callback is None
 
 
 class Plans:
@@ -96,9 +106,7 @@ class Plans:
 
     def copy(self) -> Plans:
         """Return plans for another view, with a copy of the callbacks."""
-        other = Plans(
-            self._commands, self._named, protocol=self._protocol, legacy_responses=self._legacy_responses
-        )
+        other = Plans(self._commands, self._named, protocol=self._protocol, legacy_responses=self._legacy_responses)
         other._is_fallback = self._is_fallback  # its own kind
         other.callbacks = ResponseCallbacks(other, self.callbacks)
         other.callbacks.own = dict(self.callbacks.own)
@@ -143,8 +151,7 @@ class Plans:
         """Take over a callback that was set or removed."""
         for plan in self.by_name.values():
             if plan.key == key:
-                plan.callback = self.callbacks.get(key)
-                plan.settle()
+                plan.take(self.callbacks.get(key))
 
     def _prepare_each(self, args: Arguments) -> Arguments:
         self._refuse(self._commands.classify(args))
@@ -158,8 +165,7 @@ class Plans:
         elif not traits.is_readonly:
             command.lane.has_written = True
             if plan.prepare is None:
-                plan.succeeded = None  # once is enough
-                plan.settle()
+                plan.stop_telling()  # once is enough
 
     @staticmethod
     def _refuse(traits: CommandTraits) -> None:
@@ -171,41 +177,46 @@ def _close_instead(_: Arguments) -> Arguments:
     return ()
 
 
-class ResponseCallbacks(CaseInsensitiveDict):  # type: ignore[misc]  # redis-py's class has no types
-    """redis-py's dictionary of response callbacks, which keeps the plans in step.
+class ResponseCallbacks(dict[str, Callback]):
+    """Response callbacks by command name in any case, as redis-py's dictionary of them. Keeps the plans in step.
 
     Attributes:
         own: What the user set, by name.
     """
 
-    def __init__(self, plans: Plans, stock: Mapping[str, Callable[..., Any]]) -> None:
-        self.own: dict[str, Callable[..., Any]] = {}
-        self._plans: Plans | None = None
-        super().__init__(stock)
+    def __init__(self, plans: Plans, stock: Mapping[str, Callback]) -> None:
+        self.own: dict[str, Callback] = {}
         self._plans = plans
+        super().__init__({command.upper(): callback for command, callback in stock.items()})
 
-    def replace_stock(self, stock: Mapping[str, Callable[..., Any]]) -> None:
+    def replace_stock(self, stock: Mapping[str, Callback]) -> None:
         """Use other callbacks than before, except where the user set one."""
-        keys = set(self) | set(stock)
         self.clear()
-        super().update({**stock, **self.own})
-        for key in keys:
-            if self._plans is not None:
-                self._plans.changed(key)
+        super().update({command.upper(): callback for command, callback in stock.items()}, **self.own)
+        for plan in self._plans.by_name.values():
+            plan.take(self.get(plan.key))
 
-    def __setitem__(self, command: str, callback: Callable[..., Any]) -> None:
-        super().__setitem__(command, callback)
-        if self._plans is not None:
-            self.own[command.upper()] = callback
-            self._plans.changed(command.upper())
+    def __getitem__(self, command: str) -> Callback:
+        return super().__getitem__(command.upper())
 
-    def update(self, callbacks: Mapping[str, Callable[..., Any]]) -> None:
-        """Set several callbacks."""
-        for command, callback in callbacks.items():
-            self[command] = callback
+    def __setitem__(self, command: str, callback: Callback) -> None:
+        super().__setitem__(command.upper(), callback)
+        self.own[command.upper()] = callback
+        self._plans.changed(command.upper())
 
     def __delitem__(self, command: str) -> None:
-        super().__delitem__(command)
+        super().__delitem__(command.upper())
         self.own.pop(command.upper(), None)
-        if self._plans is not None:
-            self._plans.changed(command.upper())
+        self._plans.changed(command.upper())
+
+    def __contains__(self, command: object) -> bool:
+        return isinstance(command, str) and super().__contains__(command.upper())
+
+    def get(self, command: Any, default: Any = None) -> Any:
+        """Return the callback of a command. A name that is bytes has none, as in redis-py."""
+        return super().get(command.upper(), default)
+
+    def update(self, callbacks: Any = (), /, **named: Callback) -> None:
+        """Set several callbacks."""
+        for command, callback in dict(callbacks, **named).items():
+            self[command] = callback

@@ -41,7 +41,8 @@ class PoolView:
     def get_encoder(self) -> Encoder:
         """Return redis-py's encoder with the client's encoding."""
         kwargs = self.connection_kwargs
-        return Encoder(kwargs["encoding"], kwargs["encoding_errors"], kwargs["decode_responses"])
+        names = ("encoding", "encoding_errors", "decode_responses")
+        return Encoder(*(kwargs[name] for name in names))  # type: ignore[no-untyped-call]  # redis-py's
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -130,8 +130,9 @@ class Endpoint:
         if options.credential_provider is None:
             return options.credentials
         address = self.shared.link.address
+        limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:
-            async with asyncio.timeout(CREDENTIALS_TIMEOUT) as limit:
+            async with limit:
                 return read_credentials(await _ask(options.credential_provider))
         except ConfigurationError as error:
             raise ConnectError(f"{address}: {error}", address=address) from error
@@ -148,7 +149,8 @@ async def _ask(provider: Any) -> object:
     """Ask a provider, off the loop where it is synchronous."""
     if isinstance(provider, CredentialProvider):
         return await provider.get_credentials()
-    if inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(getattr(provider, "__call__", None)):
+    call = type(provider).__call__ if not inspect.isroutine(provider) else provider
+    if inspect.iscoroutinefunction(call):
         return await provider()
     answer = await anyio.to_thread.run_sync(provider, abandon_on_cancel=True)
     return await answer if inspect.isawaitable(answer) else answer

@@ -1,5 +1,4 @@
-"""The health job of one connection: pings when nothing is read, and gives the connection up when that helps
-nothing.
+"""The health job of one connection: ping when nothing is read; give the connection up when that helps nothing.
 
 One timer, no task. It refers to the connection as long as that lives.
 """

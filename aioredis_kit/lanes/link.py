@@ -100,10 +100,13 @@ class Link:
         self._equipment = equipment
         self._introduce = introduce
         self._was_ready = False
-        self._is_closed = False
         self._health: HealthCheck | None = None
         self._loss: asyncio.Future[KitError] | None = None
         self._latest: Connection | None = None  # the last connection made, for as long as its socket is open
+
+    def has_closed(self) -> bool:
+        """Whether no further connection is made."""
+        return self.state is LinkState.CLOSED
 
     async def run(self) -> None:
         """Connect, and reconnect, until the strategy gives up or the link is closed.
@@ -117,20 +120,22 @@ class Link:
         retries = 0
         cause: Exception | None = None
         failing_since = clock()
-        while not self._is_closed:
+        while not self.has_closed():
             if cause is not None:
                 delay = await self._delay(retries, cause, clock() - failing_since)
                 if delay is None:
                     return
                 retries += 1
                 await asyncio.sleep(delay)
+                if self.has_closed():
+                    return
             try:
                 connection = await self._connect()
             except ConnectError as error:
                 error.attempts = retries + 1
                 cause = error
                 continue
-            if self._is_closed:
+            if self.has_closed():
                 connection.drop(ConnectionLostError("closed while connecting", address=self.address))
                 return
             cause = await self._keep(connection)
@@ -149,7 +154,6 @@ class Link:
 
     def close(self) -> None:
         """Make no further connection. One that is open stays open."""
-        self._is_closed = True
         self.state = LinkState.CLOSED
         if self._health is not None:
             self._health.stop()
@@ -247,15 +251,11 @@ class Link:
 
     def _final_error(self, cause: Exception, answer: Exception | None, retries: int) -> ConnectError:
         if answer is not None:
-            error: ConnectError = ReconnectStrategyError(
-                str(answer), address=self.address, attempts=retries + 1
-            )
+            error: ConnectError = ReconnectStrategyError(str(answer), address=self.address, attempts=retries + 1)
             error.__cause__ = answer
             return error
         if isinstance(cause, ConnectError):
             return cause
-        error = ConnectError(
-            f"{cause}; the reconnect strategy gave up", address=self.address, attempts=retries + 1
-        )
+        error = ConnectError(f"{cause}; the reconnect strategy gave up", address=self.address, attempts=retries + 1)
         error.__cause__ = cause
         return error

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import ConnectError
     from aioredis_kit.lanes.link import Link
+    from aioredis_kit.options import Options
     from aioredis_kit.transport.connection import Connection
 
 _BATCH: Final = 64 * 1024
@@ -58,25 +59,12 @@ class LaneOwner(Protocol):
         """The reconnect strategy gave up."""
 
 
-class LaneSettings(Protocol):
-    """What the lane takes from the options."""
-
-    @property
-    def commands_queue_max_length(self) -> int: ...
-    @property
-    def commands_queue_max_bytes(self) -> int: ...
-    @property
-    def queue_full(self) -> str: ...
-    @property
-    def disable_offline_queue(self) -> bool: ...
-
-
 class SharedLane:
     """The queue in front of one link.
 
     Args:
         owner: The endpoint.
-        settings: The limits.
+        options: The limits.
         may_repeat: Whether a command may be sent again whose reply was lost.
         loop: The client's event loop.
         clock: The client's clock.
@@ -92,7 +80,7 @@ class SharedLane:
     def __init__(
         self,
         owner: LaneOwner,
-        settings: LaneSettings,
+        options: Options,
         *,
         may_repeat: Callable[[Command], bool],
         loop: asyncio.AbstractEventLoop,
@@ -103,10 +91,10 @@ class SharedLane:
         self._owner = owner
         self._may_repeat = may_repeat
         self._clock = clock
-        self._max_commands = settings.commands_queue_max_length
-        self._max_bytes = settings.commands_queue_max_bytes
-        self._raises_when_full = settings.queue_full == "raise"
-        self._holds_offline = not settings.disable_offline_queue
+        self._max_commands = options.commands_queue_max_length
+        self._max_bytes = options.commands_queue_max_bytes
+        self._raises_when_full = options.queue_full == "raise"
+        self._holds_offline = not options.disable_offline_queue
         self._sweep = Sweep(loop, clock, self._expire)
         self._earliest = math.inf  # no deadline is earlier than this
         self._waiting: deque[Command] = deque()
@@ -313,7 +301,7 @@ class SharedLane:
                 size += command_size
             else:
                 self._withdrawn -= 1
-            waiting.popleft()
+            del waiting[0]
         if self._raises_when_full:
             self._waiting_bytes -= size
         return batch, is_full

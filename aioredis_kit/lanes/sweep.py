@@ -7,13 +7,13 @@ in that time, however many there are.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING
 
 from aioredis_kit.policy.deadlines import RESOLUTION
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 

@@ -146,7 +146,7 @@ def split_name(args: Arguments) -> Arguments:
     """
     if args and isinstance(args[0], str | bytes):
         words = args[0].split()
-        if len(words) > 1:
+        if words and len(words[0]) != len(args[0]):
             return (*words, *args[1:])
     return args
 
@@ -269,7 +269,9 @@ class CommandTable:
         first = _token(words[0])
         return first in _BLOCK_OPTION_FROM or (first in self._containers and len(words) == 1)
 
-    def register(self, name: str, *, readonly: bool = False, blocking: bool = False, keys: int | str = "") -> None:
+    def register(
+        self, name: str | bytes, *, readonly: bool = False, blocking: bool = False, keys: int | str = ""
+    ) -> None:
         """Add a command that the table lacks, or replace what it says of an ordinary one.
 
         Args:
@@ -284,10 +286,10 @@ class CommandTable:
             ConfigurationError: The name or `keys` is none, or the table knows that the command blocks
                 or acts on its connection.
         """
-        words = name.upper().split()
-        if not 1 <= len(words) <= 2 or not name.isascii():
-            raise ConfigurationError(f"name: {name!r} is no command: give one word, and its sub-command if it has one")
+        words = [_token(word) for word in split_name((name,))]
         canonical = " ".join(words)
+        if len(words) > 2 or not all(words) or canonical.isspace() or not canonical.isascii():
+            raise ConfigurationError(f"name: {name!r} is no command: give one word, and its sub-command if it has one")
         known = self._look_up(canonical)
         if known is not None and (known.lane is not Lane.SHARED or canonical in _BLOCK_OPTION_FROM):
             raise ConfigurationError(

@@ -31,9 +31,7 @@ class Verdict:
     look_again_at: float = math.inf
 
 
-def judge(
-    now: float, *, last_read: float, pinged_at: float | None, interval: float | None, timeout: float
-) -> Verdict:
+def judge(now: float, *, last_read: float, pinged_at: float | None, interval: float | None, timeout: float) -> Verdict:
     """Judge a connection.
 
     Args:

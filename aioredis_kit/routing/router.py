@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class Router(Protocol):
     """Sends each command to its endpoint and knows what to do when that was the wrong one.
 
-    Attributes:
-        dispatch: Takes a command: writes it, or lets it wait. An attribute and no method, so that a topology of one
-            address costs no call.
+    Where it says ``dispatch`` is what takes a command: asked for once, so that a topology of one address costs no call.
     """
 
-    dispatch: Callable[[Command], None]
+    @property
+    def dispatch(self) -> Callable[[Command], None]:
+        """Takes a command: writes it, or lets it wait."""
+        ...
 
     @property
     def is_ready(self) -> bool:

@@ -8,7 +8,6 @@ from aioredis_kit.exceptions import error_code
 from aioredis_kit.policy.retry import NOTHING_DONE
 
 if TYPE_CHECKING:
-
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.transport.command import Command
 

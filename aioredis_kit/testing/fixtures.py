@@ -27,8 +27,7 @@ def _client_fixture() -> Callable[..., AsyncIterator[RedisClient]]:
     async def redis_client(redis_url: str, redis_client_options: dict[str, Any]) -> AsyncIterator[RedisClient]:
         from aioredis_kit import create_client  # noqa: PLC0415 -- loading the plugin is to be cheap
 
-        client = create_client(redis_url, **redis_client_options)
-        await client.connect()
+        client = await create_client(redis_url, **redis_client_options).connect()
         try:
             yield client
         finally:

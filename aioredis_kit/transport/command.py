@@ -125,7 +125,7 @@ class Command(Slot):
         return True
 
     # Tells the task that it may go on: what it gets comes from ``__await__``. A type instead of a method saves a frame.
-    result = staticmethod(type(None))
+    result: Callable[[], None] = staticmethod(type(None))
 
 
 class Query(Slot):

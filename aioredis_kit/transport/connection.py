@@ -123,8 +123,9 @@ class Connection:
         Cancellation:
             Safe. The socket is closed.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 await self._dial()
                 await self._shake_hands(introduction, limit, timeout)
             self._machine.move_to(State.READY)
@@ -143,7 +144,7 @@ class Connection:
         data = self._machine.send(slots, (self._clock(), self.bytes_read))
         if data:
             self.writes += 1
-            if data.__class__ is bytes:
+            if isinstance(data, bytes):
                 self._transport.write(data)
             else:
                 self._transport.writelines(data)
@@ -213,9 +214,7 @@ class Connection:
         else:  # the server spoke, or hung up, before it was asked
             self._transport.abort()
 
-    async def _shake_hands(
-        self, introduction: Introduction, limit: asyncio.Timeout, timeout: float
-    ) -> None:
+    async def _shake_hands(self, introduction: Introduction, limit: asyncio.Timeout, timeout: float) -> None:
         handshake = Handshake(introduction, address=self.address)
         while True:
             match handshake.receive(await self._ask(handshake)):
@@ -240,9 +239,7 @@ class Connection:
         await finished
         self._round = None
         if self._failure is not None:
-            raise ConnectError(
-                f"{self._failure} during the handshake", address=self.address
-            ) from self._failure
+            raise ConnectError(f"{self._failure} during the handshake", address=self.address) from self._failure
         return [query.reply for query in queries]
 
     def _finish_round(self, _: Query | None = None) -> None:
@@ -265,7 +262,5 @@ class Connection:
 
 def _connect_error(address: str, error: OSError) -> ConnectError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectError(
-            f"{address}: its certificate does not verify: {error.verify_message}", address=address
-        )
+        return ConnectError(f"{address}: its certificate does not verify: {error.verify_message}", address=address)
     return ConnectError(f"{address}: {error.strerror or error}", address=address)

@@ -67,9 +67,7 @@ class Dialler:
         loop = asyncio.get_running_loop()
         address = self.address
         if address.path is not None:
-            return await loop.create_unix_connection(
-                protocol, address.path, ssl=self.tls, server_hostname=self._server_hostname()
-            )
+            return await loop.create_unix_connection(protocol, address.path)
         # Only asyncio's own loops know how to try several addresses at once.
         extra = {"happy_eyeballs_delay": _HAPPY_EYEBALLS_DELAY}
         connect: Callable[..., Awaitable[tuple[asyncio.Transport, ProtocolT]]] = loop.create_connection

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -120,7 +121,8 @@ class Supervisor:
         if self._group is None:
             self._early.append((job, context))
         elif not self._stopped.is_set():
-            context.run(self._group.start_soon, self._run, job, name=f"{self._name}:{job.name}")
+            name = f"{self._name}:{job.name}"
+            _ = context.run(functools.partial(self._group.start_soon, self._run, job, name=name))
 
     def stop(self) -> None:
         """Cancel all jobs but the one that calls this, and end with the last of them. Idempotent."""

@@ -81,11 +81,7 @@ class Decoder:
         self._reader.feed(piece)
 
     def _is_marked(self, data: bytes) -> bool:
-        return (
-            self._skipper is not None
-            or data.startswith((_PUSH, MARK))
-            or _MARKED_LINE.search(data) is not None
-        )
+        return self._skipper is not None or data.startswith((_PUSH, MARK)) or _MARKED_LINE.search(data) is not None
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         start = 0  # of what was not fed yet

@@ -101,8 +101,7 @@ class Encoder:
             return str.encode(text, self._encoding, self._errors)
         except UnicodeEncodeError as error:
             raise DataError(
-                f"argument {position} can't be encoded as {self._encoding}: "
-                f"{error.reason} at position {error.start}"
+                f"argument {position} can't be encoded as {self._encoding}: {error.reason} at position {error.start}"
             ) from None
 
 

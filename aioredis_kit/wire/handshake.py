@@ -146,8 +146,6 @@ class Handshake:
             hint = "; the server asks for a password: set password= or credential_provider="
         elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
             hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
-        error = kind(
-            f"{self._address} refused {step.name}: {reply}{hint}", step=step.name, address=self._address
-        )
+        error = kind(f"{self._address} refused {step.name}: {reply}{hint}", step=step.name, address=self._address)
         error.__cause__ = reply
         return error

@@ -28,15 +28,15 @@ def main() -> int:
     results: Results = {}
     memory: Memory | None = None
     with RedisServer(persistence="none") as server:
-        server_name = f"{server.flavour} {'.'.join(map(str, server.version))}"
+        where = report.environment(server)
         if options.what in ("all", "speed"):
             results = measure_speed(server, _plan(options))
         if options.what in ("all", "memory"):
             memory = measure_memory(server.url, options.commands, options.in_flight)
     verdicts = [*report.judge_speed(results), *(report.judge_memory(memory) if memory else ())]
-    print(report.to_markdown(results, verdicts))
+    print(report.to_markdown(where, results, verdicts))
     if options.json:
-        content = json.dumps(report.to_json(server_name, results, memory, verdicts), indent=2)
+        content = json.dumps(report.to_json(where, results, memory, verdicts), indent=2)
         options.json.write_text(content + "\n", encoding="utf-8")
     return int(options.check and not all(verdict.is_met for verdict in verdicts))
 

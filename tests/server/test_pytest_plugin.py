@@ -15,9 +15,7 @@ from aioredis_kit.testing.probe import Probe
 
 pytest_plugins = ["pytester"]
 
-IS_INSTALLED = any(
-    entry.name == "aioredis_kit" for entry in importlib.metadata.entry_points(group="pytest11")
-)
+IS_INSTALLED = any(entry.name == "aioredis_kit" for entry in importlib.metadata.entry_points(group="pytest11"))
 
 CONFTEST = """
 import os
@@ -52,6 +50,9 @@ def project(pytester, monkeypatch):
     """A project with a conftest that fails the run if something is left on the server."""
     monkeypatch.delenv("AIOREDIS_KIT_TEST_URL", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(pytest_plugin.__file__).parents[1]), os.pathsep)
+    # Without bytecode each run compiles this package and all plugins again, a second or two.
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     pytester.makeconftest(CONFTEST)
     return pytester
 
@@ -107,11 +108,10 @@ def test_pytest_asyncio_strict(project, scope):
 @pytest.mark.parametrize("fixture_scope", ["function", "session"])
 def test_pytest_asyncio_auto(project, scope, fixture_scope):
     """In auto mode no marker is needed; the tests' loop counts, not the fixtures' default."""
-    ini = [
-        f"asyncio_default_test_loop_scope={scope}",
-        f"asyncio_default_fixture_loop_scope={fixture_scope}",
-    ]
-    run(project, FUNCTIONS.format(mark=""), "--asyncio-mode=auto", ini=ini[:1], passed=4)
+    options = ["-o", f"asyncio_default_fixture_loop_scope={fixture_scope}"]
+    ini = [f"asyncio_default_test_loop_scope={scope}"]
+    source = FUNCTIONS.format(mark="")
+    run(project, source, "--asyncio-mode=auto", *options, ini=ini, passed=4)
 
 
 ANYIO_BACKEND = """
@@ -303,8 +303,7 @@ async def test_one_of_many(redis_client, redis_server, number):
     assert len(seen) == len(set(workers)) == len(set(ports)) == 4
 
 
-@pytest.mark.parametrize("how", ["option", "variable", "ini"])
-@pytest.mark.parametrize("workers", ["0", "4"])
+@pytest.mark.parametrize(("how", "workers"), [("option", "0"), ("variable", "0"), ("ini", "0"), ("variable", "4")])
 def test_foreign_server(project, monkeypatch, how, workers):
     """On a server that runs already, nothing that was there is touched."""
     source = """
@@ -441,5 +440,5 @@ async def test_with(number, redis_client):
 """
     run(project, source, "--asyncio-mode=auto", passed=202)
     spent = json.loads((tmp_path / "spent").read_text())
-    medians = {name: sorted(times)[len(times) // 2] for name, times in spent.items()}
-    assert medians["test_with"] - medians["test_without"] < 0.005
+    # The least, not the median: other load on this machine isn't the fixture's.
+    assert min(spent["test_with"]) - min(spent["test_without"]) < 0.005

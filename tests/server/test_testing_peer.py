@@ -136,9 +136,7 @@ def _hello_fields(protocol):
 async def test_redis_py_takes_it_for_a_server(peer, protocol):
     """redis-py's own client connects to the peer and is answered."""
     peer.on("GET", resp.bulk("x"))
-    async with redis.asyncio.Redis(
-        host=peer.host, port=peer.port, protocol=protocol, client_name="me", db=3
-    ) as client:
+    async with redis.asyncio.Redis(host=peer.host, port=peer.port, protocol=protocol, client_name="me", db=3) as client:
         assert await client.get("k") == b"x"
         assert await client.ping()
     names = [received.name for received in peer.commands]

@@ -98,9 +98,7 @@ def test_password(binary, password):
         bare = ServerAddress(host=server.host, port=server.port)
         with Probe(bare) as probe, pytest.raises(ErrorReply, match="NOAUTH"):
             probe.call("PING")
-        arguments = subprocess.run(
-            ["ps", "-o", "args=", "-p", str(server.pid)], capture_output=True, check=True
-        ).stdout
+        arguments = subprocess.run(["ps", "-o", "args=", "-p", str(server.pid)], capture_output=True, check=True).stdout
         assert password.encode() not in arguments
 
 
@@ -108,9 +106,7 @@ def test_acl(binary):
     """ACL lines make users, also where the default user is switched off."""
     acl = ["user default off", "user app on >secret ~app:* +@all"]
     with RedisServer(binary=binary, acl=acl) as server:
-        app = ServerAddress(
-            host=server.host, port=server.port, username="app", password="secret"
-        )
+        app = ServerAddress(host=server.host, port=server.port, username="app", password="secret")
         with Probe(app) as probe:
             assert probe.call("SET", "app:1", "x") == b"OK"
             with pytest.raises(ErrorReply, match="NOPERM"):
@@ -266,9 +262,7 @@ def test_free_port_is_taken_meanwhile(monkeypatch):
     """Where the port was ours to choose, another is chosen."""
     with RedisServer() as other:
         real, ports = server_module._free_port, [other.port]
-        monkeypatch.setattr(
-            server_module, "_free_port", lambda: ports.pop() if ports else real()
-        )
+        monkeypatch.setattr(server_module, "_free_port", lambda: ports.pop() if ports else real())
         with RedisServer() as server:
             assert not ports
             assert server.port != other.port

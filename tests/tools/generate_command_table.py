@@ -77,7 +77,8 @@ REDIS_8: Mapping[tuple[str, str], str] = {
 
 # What the modules say of themselves is not to be trusted (redis-stack 7.4: FT.ALIASADD, FT.DICTADD,
 # FT.CONFIG SET and CF.COMPACT are "readonly", JSON.MGET has one key, FT.SEARCH calls its index a key).
-# So this holds with a server that has them, too. A time series may be fed by another one.
+# So this holds with a server that has them, too, and their other commands are left out: unknown is a
+# write. A time series may be fed by another one.
 MODULES: Mapping[tuple[str, str], str] = {
     ("", "1"): "BF.ADD BF.INSERT BF.LOADCHUNK BF.MADD BF.RESERVE"
     " CF.ADD CF.ADDNX CF.COMPACT CF.DEL CF.INSERT CF.INSERTNX CF.LOADCHUNK CF.RESERVE"
@@ -170,15 +171,14 @@ def read_server(url: str) -> tuple[str, dict[str, Facts]]:
         replies = client.execute_command("COMMAND")
     kind = "valkey" if "valkey_version" in info else "redis"
     major, minor, *_ = info[f"{kind}_version"].split(".")
-    commands: dict[str, Facts] = {}
-    for reply in replies:
-        for name, facts in _read_command(reply):
-            commands[name] = CORRECTIONS.get(name, facts)
-    return f"{kind}-{major}.{minor}", commands | _known_better(commands)
-
-
-def _known_better(commands: Mapping[str, Facts]) -> dict[str, Facts]:
-    return {name: facts for name, facts in _spread(MODULES).items() if name in commands}
+    known_better = {**_spread(MODULES), **CORRECTIONS}
+    commands = {
+        name: known_better.get(name, facts)
+        for reply in replies
+        for name, facts in _read_command(reply)
+        if "." not in name or name in known_better
+    }
+    return f"{kind}-{major}.{minor}", commands
 
 
 def _read_command(reply: list[Any]) -> Iterator[tuple[str, Facts]]:

@@ -44,7 +44,7 @@ def spellings(name):
     """Each way in which redis-py and its users write a name."""
     words = name.split()
     for change in (str.upper, str.lower, str.title):
-        for text in (change(name), *([f" {change(name)}  "] if len(words) > 1 else [])):
+        for text in (change(name), f" {change(name)}  ", f"{change(name)}\n"):
             yield (text,)
             yield (text.encode(),)
         yield tuple(change(word) for word in words)
@@ -71,6 +71,8 @@ def test_a_name_is_recognised_in_every_spelling(table, name):
         (("CONFIG GET", "port"), ("CONFIG", "GET", "port")),
         ((b"config  get ", "port"), (b"config", b"get", "port")),
         (("SLAVEOF NO ONE",), ("SLAVEOF", "NO", "ONE")),
+        ((" GET ", "a b"), ("GET", "a b")),
+        ((" ", "a b"), (" ", "a b")),
         ((), ()),
         ((7, "a b"), (7, "a b")),
     ],
@@ -495,7 +497,7 @@ def test_large_values_are_not_looked_through(table):
 def test_a_registered_command_has_the_traits_that_were_given():
     table = CommandTable()
     table.register("mymodule.get", readonly=True, keys=1)
-    table.register("MYMODULE.BPOP", blocking=True, keys="1..-2")
+    table.register(b"MYMODULE.BPOP", blocking=True, keys="1..-2")
     table.register("MYMODULE.MERGE", keys="1 #2")
 
     assert table.classify((b"MyModule.Get", "a")).is_readonly
@@ -538,7 +540,7 @@ def test_what_keeps_the_shared_lane_safe_cant_be_registered_away(name):
         CommandTable().register(name, readonly=True)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a b c", "SET\N{LATIN SMALL LETTER LONG S}"])
+@pytest.mark.parametrize("name", ["", "  ", "a b c", "SET\N{LATIN SMALL LETTER LONG S}", "x" * 100, 7])
 def test_a_name_that_is_none_is_refused(name):
     with pytest.raises(ConfigurationError, match=r"^name: "):
         CommandTable().register(name)
