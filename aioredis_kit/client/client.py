@@ -59,13 +59,13 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
     @classmethod
     def _of(cls, options: Options) -> Self:
         client = cls.__new__(cls)
-        client._build(options)
+        client._build(options)  # noqa: SLF001  # its own class
         return client
 
     @classmethod
     def _view(cls, core: ClientCore, plans: Plans, options: CommandOptions, keeper: _Keeper) -> Self:
         view = cls.__new__(cls)
-        view._attach(core, plans, options, keeper)
+        view._attach(core, plans, options, keeper)  # noqa: SLF001  # its own class
         return view
 
     def _build(self, options: Options) -> None:
@@ -99,12 +99,20 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         self._uses = 0
 
     @classmethod
-    def from_url(cls, url: str, single_connection_client: bool = False, **options: Any) -> Self:  # noqa: FBT001, FBT002  # as redis-py
+    def from_url(
+        cls,
+        url: str,
+        single_connection_client: bool = False,  # noqa: FBT001, FBT002  # as redis-py
+        auto_close_connection_pool: bool | None = None,  # noqa: FBT001  # as redis-py
+        **options: Any,
+    ) -> Self:
         """Make a client from a URL, as redis-py does.
 
         Raises:
             ConfigurationError: As ``create_client``.
         """
+        if auto_close_connection_pool is not None:
+            options["auto_close_connection_pool"] = auto_close_connection_pool
         return cls(url, single_connection_client=single_connection_client, **options)
 
     # Commands.

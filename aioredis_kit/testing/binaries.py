@@ -8,6 +8,7 @@ where testcontainers is installed and a Docker daemon answers.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -150,7 +151,8 @@ def _docker_obstacle() -> str | None:
     except ImportError as exc:
         return f"the package {exc.name} isn't installed"
     try:
-        docker.from_env(timeout=2).ping()
+        with contextlib.closing(docker.from_env(timeout=2)) as daemon:
+            daemon.ping()
     except (docker.errors.DockerException, OSError):
         return "no Docker daemon answers"
     return None

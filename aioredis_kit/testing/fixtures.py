@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import pytest
 
@@ -82,24 +82,30 @@ def fixture_on_the_tests_loop(request: pytest.FixtureRequest, name: str) -> Any:
 
 def _loop_of(request: pytest.FixtureRequest, name: str) -> str:
     test = request.node
+    is_for_anyio = "anyio_backend" in request.fixturenames
     pytest_asyncio = sys.modules.get("pytest_asyncio")
     if pytest_asyncio is not None and pytest_asyncio.is_async_test(test):
+        if is_for_anyio:
+            _fail(
+                f"{name} can't tell the event loop of a test that is marked for anyio and run by "
+                "pytest-asyncio (in its auto mode it runs all): use its strict mode, or one mark"
+            )
         marker = test.get_closest_marker("asyncio")
         named = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
         return str(named or request.config.getini("asyncio_default_test_loop_scope"))
-    if "anyio_backend" not in request.fixturenames:
-        pytest.fail(
+    if not is_for_anyio:
+        _fail(
             f"{name} lives on a test's event loop, and no runner has taken this test: make it "
             "`async def` and mark it with @pytest.mark.asyncio or @pytest.mark.anyio, or use "
-            "redis_url in a synchronous test",
-            pytrace=False,
+            "redis_url in a synchronous test"
         )
     if request.getfixturevalue("anyio_backend_name") != "asyncio":
-        pytest.fail(
-            f"{name} needs asyncio: have the fixture anyio_backend return 'asyncio'",
-            pytrace=False,
-        )
+        _fail(f"{name} needs asyncio: have the fixture anyio_backend return 'asyncio'")
     return "anyio"
+
+
+def _fail(message: str) -> NoReturn:
+    pytest.fail(message, pytrace=False)
 
 
 def _variant(name: str, loop: str) -> str:

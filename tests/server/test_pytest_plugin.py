@@ -347,29 +347,42 @@ async def test_client(redis_client):
     result.stdout.fnmatch_lines(["*database 0 *holds 1 keys*name an empty one*"])
 
 
+MARKED_FOR_ANYIO = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return {backend!r}
+
+@pytest.mark.anyio
+async def test(redis_client):
+    pass
+"""
+
+
 @pytest.mark.parametrize(
-    ("source", "arguments", "message"),
+    ("source", "argument", "message"),
     [
-        ("def test(redis_client): pass", [], "*no runner has taken this test*redis_url*"),
-        ("async def test(redis_client): pass", [], "*mark it with @pytest.mark.asyncio*"),
+        ("def test(redis_client): pass", "", "*no runner has taken this test*redis_url*"),
+        ("async def test(redis_client): pass", "", "*mark it with @pytest.mark.asyncio*"),
+        (MARKED_FOR_ANYIO.format(backend="trio"), "", "*needs asyncio*anyio_backend*"),
         (
-            "import pytest\n@pytest.fixture\ndef anyio_backend(): return 'trio'\n"
-            "@pytest.mark.anyio\nasync def test(redis_client): pass",
-            [],
-            "*needs asyncio*anyio_backend*",
+            MARKED_FOR_ANYIO.format(backend="asyncio"),
+            "--asyncio-mode=auto",
+            "*marked for anyio and run by pytest-asyncio*strict mode*",
         ),
         (
             "def test(redis_url): pass",
-            ["--aioredis-kit-server=/nowhere/redis-server"],
+            "--aioredis-kit-server=/nowhere/redis-server",
             "*'/nowhere/redis-server'*isn't an executable file*",
         ),
     ],
-    ids=["synchronous", "unmarked", "trio", "no binary"],
+    ids=["synchronous", "unmarked", "trio", "two runners", "no binary"],
 )
-def test_what_cannot_be(project, source, arguments, message):
+def test_what_cannot_be(project, source, argument, message):
     """A fixture that can't be had fails its test with a remedy, not with a traceback."""
     project.makeconftest("")
-    result = run(project, source, "--asyncio-mode=strict", *arguments, errors=1)
+    result = run(project, source, *filter(None, [argument]), errors=1)
     result.stdout.fnmatch_lines([message])
     result.stdout.no_fnmatch_line("*Traceback*")
 

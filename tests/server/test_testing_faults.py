@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio.to_thread
 import pytest
@@ -135,10 +135,8 @@ async def test_server_is_killed():
             async with connected(proxy) as client:
                 await client.ask("PING", expect=PONG)
                 server.kill()
-                try:
+                with suppress(ConnectionResetError):
                     assert await client.read_to_end() == b""
-                except ConnectionResetError:
-                    pass
             await anyio.to_thread.run_sync(server.start)
             async with connected(proxy) as client:
                 await client.ask("PING", expect=PONG)
@@ -285,9 +283,9 @@ async def test_stall_is_bounded(proxy):
         proxy.stall()
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         sent = 0
-        with pytest.raises(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
-                while True:
+                while sent < 32 * 1024 * 1024:
                     await client.send(b"x" * 64 * 1024)
                     sent += 64 * 1024
         flow = proxy._connections[0].flows["to_server"]
@@ -469,11 +467,8 @@ async def test_leaving_closes_everything(server):
         await eventually(lambda: all(c.flows["to_server"]._size for c in proxy._connections))
     for client in clients:
         client.settimeout(0)
-        with client:
-            try:
-                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
-            except ConnectionResetError:
-                pass
+        with client, suppress(ConnectionResetError):
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
         sock.connect((server.host, port))
     with pytest.raises(RuntimeError, match="isn't running"):

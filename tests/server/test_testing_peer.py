@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import pytest
 import redis.asyncio
@@ -25,10 +26,8 @@ async def streams(request, peer):
         reader, writer = await asyncio.open_connection(sock=peer.connect())
     yield reader, writer
     writer.close()
-    try:
+    with suppress(OSError):  # the peer may have reset it
         await writer.wait_closed()
-    except OSError:
-        pass  # the peer has reset it
 
 
 async def read(reader, count):

@@ -1,0 +1,44 @@
+"""What all tests share: the long form, and a guard around every asynchronous test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests in the sizes of the acceptance lists")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether the tests run in their long form."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest_asyncio.fixture
+async def guarded_loop():
+    """Fail the test if it leaves a task behind, or if the loop had an exception that nobody handled."""
+    loop = asyncio.get_running_loop()
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    before = asyncio.all_tasks()
+    yield
+    leaked: set[asyncio.Task[Any]] = set()
+    for _ in range(100):  # what was cancelled needs a few turns of the loop to end
+        leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not leaked:
+            break
+        await asyncio.sleep(0)
+    assert not leaked, f"the test left tasks behind: {leaked}"
+    assert not unhandled, f"the loop had exceptions that nobody handled: {unhandled}"
+
+
+@pytest.fixture(autouse=True)
+def _guard(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("guarded_loop")
