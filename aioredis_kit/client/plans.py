@@ -138,7 +138,7 @@ class Plans:
             self._refuse(traits)
             if traits.lane is Lane.QUIT:
                 prepare = _close_instead
-            elif len(split_name((name,))) > 1:
+            elif split_name((name,)) != (name,):
                 prepare = split_name
         succeeded = self._obeyed if prepare is self._prepare_each or not traits.is_readonly else None
         plan = Plan(name.upper(), self.callbacks.get(name), prepare, succeeded)

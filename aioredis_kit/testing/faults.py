@@ -99,6 +99,8 @@ class FaultProxy:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(*self._upstream, type=socket.SOCK_STREAM)
+        # Servers for tests often listen on IPv4 alone, and "localhost" is both.
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
         self._family, _, _, _, self._address = found[0]
         self._listener = Listener(self._open_connection)
         self._listener.open()

@@ -67,12 +67,19 @@ class ServerAddress:
             raise ValueError(
                 f"the URL of a test server can't have the scheme {parts.scheme!r}; use redis://, rediss:// or unix://"
             )
+        try:
+            port = parts.port
+        except ValueError:
+            # urllib's message quotes what it took for the port: the password's start, if that has a "/".
+            raise ValueError(
+                'the URL of a test server has no valid port; percent-encode "/", "#" and "?" in its password'
+            ) from None
         database = query.get("db", "" if is_unix else parts.path.strip("/"))
         if database and not database.isdigit():
             raise ValueError(f"the URL of a test server names the database {database!r}: a number")
         return cls(
             host="" if is_unix else parts.hostname or "localhost",
-            port=0 if is_unix else parts.port or 6379,
+            port=0 if is_unix else port or 6379,
             unix_socket_path=unquote(parts.path) if is_unix else "",
             username=unquote(parts.username or ""),
             password=unquote(parts.password or ""),

@@ -19,12 +19,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _WATCH = """
 while read -r line; do pid=$line; done
@@ -35,20 +36,22 @@ _LAUNCH = 'echo $$; exec "$@" >>"$0" 2>&1'
 
 
 class Lifeline:
-    """The watcher of one folder and of one server process at a time.
+    """The watcher of a temporary folder and of one server process at a time.
 
     Lifecycle: made before the first server, `cut` after the last one.
 
-    Args:
-        folder: Removed at the end, whichever way it comes.
+    Attributes:
+        folder: The new folder, readable by its owner only; removed at the end, whichever way that comes.
+        pipe: The end that the watcher listens to. A server tells its pid through it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="aioredis-kit-"))
         read_end, write_end = os.pipe()
         self.pipe = os.fdopen(write_end, "wb", buffering=0)
         try:
             self._watcher = subprocess.Popen(  # noqa: S603 -- our own script
-                ["/bin/sh", "-c", _WATCH, "aioredis-kit-watcher", folder],
+                ["/bin/sh", "-c", _WATCH, "aioredis-kit-watcher", self.folder],
                 stdin=read_end,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -16,36 +16,25 @@ import re
 import secrets
 import socket
 import ssl
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from aioredis_kit.testing.binaries import find_binary, read_version, supports_tls
+from aioredis_kit.testing.configuration import HOST, Configuration, Persistence, TLSFiles, configuration_lines
 from aioredis_kit.testing.probe import ErrorReply, Probe, ServerAddress
 from aioredis_kit.testing.process import Lifeline, ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from aioredis_kit.testing.probe import Flavour, Version
 
 __all__ = ["Persistence", "RedisServer", "ServerStartError", "TLSFiles"]
 
-Persistence = Literal["none", "aof", "aof-everysec", "rdb"]
-
-_PERSISTENCE_LINES: dict[Persistence, tuple[str, ...]] = {
-    "none": ('save ""',),
-    "aof": ('save ""', "appendonly yes", "appendfsync always"),
-    "aof-everysec": ('save ""', "appendonly yes", "appendfsync everysec"),
-    "rdb": ("save 3600 1",),
-}
-
-_HOST = "127.0.0.1"
 _STOP_PATIENCE = 5.0
 _PORT_PATIENCE = 0.5
 """A server killed a moment ago can leave a child (a snapshot) that holds its port."""
@@ -57,21 +46,6 @@ class ServerStartError(RuntimeError):
 
 class _PortTakenError(Exception):
     """Somebody else listens on the port."""
-
-
-@dataclass(frozen=True, slots=True)
-class TLSFiles:
-    """What a TLS server needs, as PEM files.
-
-    Attributes:
-        cert: The server's certificate.
-        key: Its private key.
-        ca: The authority that signed the certificate (and clients', if they must have one).
-    """
-
-    cert: Path
-    key: Path
-    ca: Path
 
 
 class RedisServer:
@@ -92,7 +66,7 @@ class RedisServer:
         persistence: What outlives the process: ``"none"``; ``"aof"`` (every write, synced before
             its reply); ``"aof-everysec"``; ``"rdb"`` (a snapshot at each graceful end).
         unix_socket: Listen on a Unix socket too, and have `url` name it.
-        config: More configuration lines, as lines or as a mapping; they go before our own.
+        config: More configuration, as lines or as a mapping; it overrides all the rest.
         port: A fixed port instead of a free one.
         tls: Listen with TLS instead of in the clear.
 
@@ -113,26 +87,26 @@ class RedisServer:
         port: int | None = None,
         tls: TLSFiles | None = None,
     ) -> None:
-        if persistence not in get_args(Persistence):
-            raise ValueError(f"persistence must be one of {get_args(Persistence)}")
         if port is not None and not 1 <= port <= 65535:
             raise ValueError(f"port must be 1 to 65535, or None for a free one; got {port}")
         self.binary = find_binary(binary).path
         self.tls = tls
-        self._password = password
-        self._persistence: Persistence = persistence
-        self._opens_unix_socket = unix_socket
-        self._extra_lines = [*_lines("acl", acl), *_lines("config", config)]
+        self._configuration = Configuration(
+            password=password,
+            persistence=persistence,
+            unix_socket=unix_socket,
+            tls=tls,
+            extra_lines=(*configuration_lines("acl", acl), *configuration_lines("config", config)),
+        )
         self._given_port = port
         self._port: int | None = None
-        self._folder: Path | None = None
         self._lifeline: Lifeline | None = None
         self._process: ServerProcess | None = None
         self._log = ""
         self._log_start = 0
 
     def __repr__(self) -> str:
-        where = f"{_HOST}:{self._port}" if self._port else "never started"
+        where = f"{HOST}:{self._port}" if self._port else "never started"
         return f"<RedisServer {where}, {'running' if self.is_running else 'not running'}>"
 
     def __enter__(self) -> Self:
@@ -168,7 +142,7 @@ class RedisServer:
                 f"{self.binary} was built without TLS; name another binary (Debian's redis-server "
                 "has it) or put a TLS-terminating proxy in front"
             )
-        is_first_start = self._folder is None
+        is_first_start = self._lifeline is None
         try:
             self._launch_until_ready(time.monotonic() + timeout, wait_loaded=wait_loaded)
         except BaseException:
@@ -185,7 +159,7 @@ class RedisServer:
         if self._lifeline is not None:
             self._log = self.log
             self._lifeline.cut()
-        self._process = self._lifeline = self._folder = self._port = None
+        self._process = self._lifeline = self._port = None
 
     def kill(self) -> None:
         """End the process by SIGKILL. `start` brings it back with what it had persisted."""
@@ -232,7 +206,7 @@ class RedisServer:
     @property
     def host(self) -> str:
         """The loopback address."""
-        return _HOST
+        return HOST
 
     @property
     def port(self) -> int:
@@ -246,15 +220,25 @@ class RedisServer:
         return self._port
 
     @property
+    def folder(self) -> Path:
+        """The data's folder, from `start` until `stop`.
+
+        Raises:
+            RuntimeError: The server has never been started.
+        """
+        return self._home.folder
+
+    @property
     def unix_socket_path(self) -> Path | None:
         """The Unix socket, or None if it wasn't asked for."""
-        return self._data_folder / "redis.sock" if self._opens_unix_socket else None
+        return self._configuration.unix_socket_path(self.folder)
 
     @property
     def url(self) -> str:
         """The URL, with the password if there is one; ``unix://`` if there is a Unix socket."""
-        userinfo = f":{quote(self._password, safe='')}@" if self._password else ""
-        if self._opens_unix_socket:
+        password = self._configuration.password
+        userinfo = f":{quote(password, safe='')}@" if password else ""
+        if self._configuration.unix_socket:
             return f"unix://{userinfo}{self.unix_socket_path}"
         scheme = "redis" if self.tls is None else "rediss"
         return f"{scheme}://{userinfo}{self.host}:{self.port}"
@@ -262,12 +246,8 @@ class RedisServer:
     @property
     def address(self) -> ServerAddress:
         """The address on TCP, for a blocking `Probe`."""
-        context = None
-        if self.tls is not None:
-            context = ssl.create_default_context(cafile=self.tls.ca)
-            context.check_hostname = False  # a test's certificate may be for any name
-            context.load_cert_chain(self.tls.cert, self.tls.key)
-        return ServerAddress(host=self.host, port=self.port, password=self._password or "", tls=context)
+        password = self._configuration.password or ""
+        return ServerAddress(host=self.host, port=self.port, password=password, tls=self._tls_context)
 
     @property
     def flavour(self) -> Flavour:
@@ -287,71 +267,61 @@ class RedisServer:
     @property
     def log(self) -> str:
         """The server's log so far, over all its starts; the last one's after `stop`."""
-        if self._folder is None:
+        if self._lifeline is None:
             return self._log
-        return (self._folder / "server.log").read_text("utf-8", "replace")
+        return (self.folder / "server.log").read_text("utf-8", "replace")
 
     @cached_property
     def _build(self) -> tuple[Flavour, Version]:
         return read_version(self.binary)
 
+    @cached_property
+    def _tls_context(self) -> ssl.SSLContext | None:
+        if self.tls is None:
+            return None
+        context = ssl.create_default_context(cafile=self.tls.ca)
+        context.check_hostname = False  # a test's certificate may be for any name
+        context.load_cert_chain(self.tls.cert, self.tls.key)
+        return context
+
     @property
-    def _data_folder(self) -> Path:
-        if self._folder is None:
-            raise RuntimeError(f"{self!r} has no data yet; start() it first")
-        return self._folder
+    def _home(self) -> Lifeline:
+        if self._lifeline is None:
+            raise RuntimeError(f"{self!r} has no address and no data yet; start() it first")
+        return self._lifeline
 
     def _launch_until_ready(self, deadline: float, *, wait_loaded: bool) -> None:
+        may_choose_port = self._port is None and self._given_port is None
         port_deadline = min(deadline, time.monotonic() + _PORT_PATIENCE)
-        has_fixed_port = self._given_port is not None or self._port is not None
+        if self._port is None:
+            self._lifeline = Lifeline()
+            self._settle_at(self._given_port or _free_port())
         while True:
-            if not has_fixed_port:
-                self._port = _free_port()
-            elif self._port is None:
-                self._port = self._given_port
             process = self._launch()
             try:
                 self._wait_until_ready(process, deadline, wait_loaded=wait_loaded)
                 return
             except _PortTakenError:
-                if has_fixed_port and time.monotonic() > port_deadline:
+                if may_choose_port:
+                    self._settle_at(_free_port())
+                elif time.monotonic() > port_deadline:
                     raise self._start_error(f"port {self.port} is taken") from None
-                time.sleep(0.02)
+                else:
+                    time.sleep(0.02)
+
+    def _settle_at(self, port: int) -> None:
+        """Write the configuration for this port, once: what CONFIG REWRITE makes of it outlives the process."""
+        self._port = port
+        text = self._configuration.render(port=port, folder=self.folder)
+        (self.folder / "server.conf").write_text(text, "utf-8")
 
     def _launch(self) -> ServerProcess:
-        if self._lifeline is None or self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="aioredis-kit-"))
-            self._lifeline = Lifeline(self._folder)
-        config = self._folder / "server.conf"
-        config.write_text("\n".join([*self._own_lines(), *self._extra_lines, ""]), "utf-8")
-        log = self._folder / "server.log"
+        log = self.folder / "server.log"
         log.touch()
         self._log_start = len(self.log)
-        self._process = ServerProcess([self.binary, config], log=log, lifeline=self._lifeline)
+        command = [self.binary, self.folder / "server.conf"]
+        self._process = ServerProcess(command, log=log, lifeline=self._home)
         return self._process
-
-    def _own_lines(self) -> list[str]:
-        """Render the configuration; later lines win, so *config* can override these."""
-        lines = [
-            f"bind {_HOST}",
-            f"port {self.port if self.tls is None else 0}",
-            f"dir {_quoted(str(self._data_folder))}",
-            "hz 100",  # SIGTERM is seen by the periodic job, at the default 10 up to 100 ms later
-            *_PERSISTENCE_LINES[self._persistence],
-        ]
-        if self._password:
-            lines.append(f"requirepass {_quoted(self._password)}")
-        if self._opens_unix_socket:
-            lines.append(f"unixsocket {_quoted(str(self.unix_socket_path))}")
-        if self.tls is not None:
-            lines += [
-                f"tls-port {self.port}",
-                f"tls-cert-file {_quoted(str(self.tls.cert))}",
-                f"tls-key-file {_quoted(str(self.tls.key))}",
-                f"tls-ca-cert-file {_quoted(str(self.tls.ca))}",
-                "tls-auth-clients no",
-            ]
-        return lines
 
     def _wait_until_ready(self, process: ServerProcess, deadline: float, *, wait_loaded: bool) -> None:
         address = self.address
@@ -398,22 +368,7 @@ def _free_port() -> int:
         port = 10_000 + secrets.randbelow(20_000)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
             try:
-                sock.bind((_HOST, port))
+                sock.bind((HOST, port))
             except OSError:
                 continue
             return port
-
-
-def _lines(option: str, given: Mapping[str, object] | Iterable[str]) -> list[str]:
-    if isinstance(given, str):
-        raise ValueError(f"{option} must be a list of lines, got one string")  # noqa: TRY004
-    lines = [f"{name} {value}" for name, value in given.items()] if isinstance(given, Mapping) else list(given)
-    if any("\n" in line for line in lines):
-        raise ValueError(f"a line of {option} contains a line break; give one item per line")
-    return lines
-
-
-def _quoted(value: str) -> str:
-    """Quote a value for the configuration file, as the servers' parser reads it."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

@@ -89,7 +89,7 @@ async def _echo(client: Any, name: str, batch: int) -> None:
 def _resident_bytes() -> int:
     if _STATM.exists():
         return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    # Elsewhere only the peak is known. It can't fall, so growth is not understated.
+    # Elsewhere only the peak is known: it shows growth beyond the first tenth's highest point.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

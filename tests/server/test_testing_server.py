@@ -53,7 +53,7 @@ def test_start_and_stop(binary):
     """A server answers when start() returns, and is gone without a trace when stop() does."""
     server = RedisServer(binary=binary)
     server.start()
-    folder, port, pid = server._data_folder, server.port, server.pid
+    folder, port, pid = server.folder, server.port, server.pid
     assert ask(server, "PING") == b"PONG"
     assert server.url == f"redis://127.0.0.1:{port}"
     assert server.is_running
@@ -77,15 +77,19 @@ def test_version_and_flavour(binary):
         assert server.version >= (7, 0, 0)
 
 
-def test_cycles_leave_nothing(binary):
+def test_cycles_leave_nothing(binary, is_long):
     """Starting and stopping again and again leaves no descriptor, child or folder."""
     descriptors = Path("/dev/fd")
     gc.collect()
-    before, folders = len(list(descriptors.iterdir())), []
-    for _ in range(10):
+    before, folders, pids = len(list(descriptors.iterdir())), [], []
+    for _ in range(200 if is_long else 10):
         with RedisServer(binary=binary) as server:
-            folders.append(server._data_folder)
+            folders.append(server.folder)
+            pids += [server.pid, server._lifeline._watcher.pid]
     assert len(list(descriptors.iterdir())) == before
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
     assert not any(folder.exists() for folder in folders)
 
 
@@ -189,6 +193,16 @@ def test_config(binary):
         assert ask(server, "CONFIG", "GET", "databases") == [b"databases", b"3"]
 
 
+def test_rewritten_configuration(binary):
+    """What CONFIG REWRITE wrote holds after a restart."""
+    with RedisServer(binary=binary) as server:
+        ask(server, "CONFIG", "SET", "maxmemory", "77mb")
+        ask(server, "CONFIG", "REWRITE")
+        server.kill()
+        server.start()
+        assert ask(server, "CONFIG", "GET", "maxmemory") == [b"maxmemory", b"80740352"]
+
+
 def test_loading():
     """A server that still loads counts as started only if that is said to do."""
     config = {"key-load-delay": 2000, "loading-process-events-interval-bytes": 1024}
@@ -238,7 +252,7 @@ def test_broken_configuration(binary):
     assert "FATAL CONFIG FILE ERROR" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert not server.is_running
-    assert server._folder is None
+    assert server._lifeline is None
 
 
 def test_no_answer_in_time():
@@ -287,7 +301,7 @@ second.start()
 child = subprocess.Popen(["sleep", "60"], close_fds=False)
 second.restart()
 second.pause()
-print(first.port, second.port, child.pid, first._data_folder, second._data_folder, flush=True)
+print(first.port, second.port, child.pid, first.folder, second.folder, flush=True)
 sys.stdin.read()
 {last_words}
 """

@@ -1,9 +1,8 @@
-"""A server's options are checked before anything is started, and rendered safely."""
+"""A server's options are checked before anything is started."""
 
 import pytest
 
 from aioredis_kit.testing import RedisServer
-from aioredis_kit.testing.server import _lines, _quoted
 
 
 @pytest.mark.parametrize(
@@ -21,17 +20,6 @@ def test_bad_option(options, name):
     """A value that makes no sense is refused, by the option's name."""
     with pytest.raises(ValueError, match=name):
         RedisServer(**options)
-
-
-def test_lines():
-    """Configuration comes as lines or as a mapping."""
-    assert _lines("config", {"hz": 10, "save": "60 1"}) == ["hz 10", "save 60 1"]
-    assert _lines("config", iter(["hz 10"])) == ["hz 10"]
-
-
-def test_quoted():
-    """What would end the value or its line is escaped."""
-    assert _quoted('a "b" \\ c\nd') == r'"a \"b\" \\ c\nd"'
 
 
 def test_never_started():

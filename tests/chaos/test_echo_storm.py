@@ -1,0 +1,245 @@
+"""Callers ask for tokens of their own while the network between them and a real server misbehaves.
+
+The worst that this library could do is to hand a caller somebody else's reply. So each token names its caller and
+its number, and each reply is compared with the token that was asked for.
+
+A caller may give up: its task is cancelled, its own ``asyncio.timeout`` passes, or the command has a short
+``command_timeout``. What it gave up is counted apart. All others are patient: they wait for as long as the client
+needs.
+
+The client has the options that a user would set who expects a fault every 100 ms and a server that answers in a few:
+all waits a tenth of the defaults or less, since with the defaults the storm would measure waiting. ECHO changes
+nothing, but no server flags it read-only; the client is told so, as its users may do, and sends it again after a
+loss. A quarter of the callers forbid that, so that outcomes stay unknown, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aioredis_kit import CommandTimeoutError, ConnectionLostError, create_client
+from aioredis_kit.testing import FaultProxy
+
+CALLERS = 200
+COMMAND_TIMEOUT = 2.0
+OPTIONS = {
+    "command_timeout": COMMAND_TIMEOUT,
+    "connect_timeout": 0.3,
+    "ping_interval": 0.2,
+    "ping_timeout": 0.2,
+    "reconnect_strategy": 0.02,
+}
+SECONDS_BETWEEN_FAULTS = 0.1
+FILLERS = (0, 0, 0, 0, 0, 0, 0, 100, 100, 100, 3000, 20_000)
+"""How much longer a token is than its name, in bytes. From 16 KiB on a value is written uncopied."""
+LATENESS = 0.05
+"""How late a deadline may be noticed, in seconds; the loop's own lag comes on top (DESIGN, section 4)."""
+
+
+class Storm:
+    """Faults of a proxy, one after the other, each of which heals by itself after a while."""
+
+    def __init__(self, proxy, rng):
+        self.count = Counter()
+        self._proxy = proxy
+        self._rng = rng
+        self._healing = []
+
+    async def rage(self):
+        """Make faults until cancelled, then heal them all."""
+        faults = [self.cut, self.half_close, self.stall, self.stall_for_long, self.delay, self.split, self.refuse]
+        try:
+            while True:
+                await asyncio.sleep(self._rng.expovariate(1 / SECONDS_BETWEEN_FAULTS))
+                fault = self._rng.choices(faults, weights=[4, 2, 4, 1, 3, 3, 2])[0]
+                self.count[fault.__name__] += 1
+                fault()
+        finally:
+            for timer in self._healing:
+                timer.cancel()
+            self._proxy.heal()
+
+    def cut(self):
+        self._proxy.cut(reset=self._rng.random() < 0.5)
+
+    def half_close(self):
+        self._proxy.half_close(self._any_direction())
+
+    def stall(self):
+        direction = self._any_direction()
+        self._proxy.stall(direction)
+        self._later(0.01, 0.1, self._proxy.resume)
+
+    def stall_for_long(self):
+        """Stall until the health check gives the connection up; new ones are not concerned."""
+        self._proxy.stall(self._any_direction(), scope="present")
+
+    def delay(self):
+        self._proxy.delay(self._rng.uniform(0.001, 0.03), self._any_direction())
+        self._later(0.02, 0.1, lambda: self._proxy.delay(0))
+
+    def split(self):
+        self._proxy.split(self._any_direction())
+        self._later(0.005, 0.02, self._proxy.heal)
+
+    def refuse(self):
+        self._proxy.cut()
+        self._proxy.refuse()
+        self._later(0.01, 0.1, self._proxy.accept)
+
+    def _any_direction(self):
+        return self._rng.choice(["to_server", "to_client", "both"])
+
+    def _later(self, least, most, heal):
+        loop = asyncio.get_running_loop()
+        self._healing = [timer for timer in self._healing if timer.when() > loop.time()]
+        self._healing.append(loop.call_later(self._rng.uniform(least, most), heal))
+
+
+class Callers:
+    """Those who ask, and what became of their commands."""
+
+    def __init__(self, client, rng):
+        client.register_command("ECHO", readonly=True)
+        self.issued = 0
+        self.ended = Counter()
+        self.wrong = []
+        self.overdue = 0.0  # how late a patient caller's command ended at most, in seconds
+        self._client = client
+        self._text = client.with_options(decode_responses=True)
+        self._once = client.with_options(retry_unanswered="never")
+        self._hasty = client.with_options(command_timeout=0.02)
+        self._rng = rng
+        self._is_over = False
+
+    async def ask_for(self, seconds):
+        """Ask with all callers, for so long."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(CALLERS):
+                group.create_task(self._ask(number))
+            await asyncio.sleep(seconds)
+            self._is_over = True
+
+    async def _ask(self, number):
+        client = (self._client, self._client, self._text, self._once)[number % 4]
+        turn = 0
+        while not self._is_over:
+            turn += 1
+            token = f"{number}.{turn}." + "x" * self._rng.choice(FILLERS)
+            self.issued += 1
+            kind = self._rng.random()
+            if kind < 0.85:
+                await self._patiently(client, token)
+            elif kind < 0.90:
+                await self._until_cancelled(client, token)
+            elif kind < 0.95:
+                await self._in_own_time(client, token)
+            else:
+                await self._hastily(token)
+
+    async def _patiently(self, client, token):
+        started = time.monotonic()
+        try:
+            self._take(token, await client.echo(token), "succeeded")
+        except CommandTimeoutError as error:
+            self.ended["timed out, maybe executed" if error.maybe_executed else "timed out, not executed"] += 1
+        except ConnectionLostError as error:
+            assert error.maybe_executed, "a command that was not written waits for the next connection"
+            self.ended["lost"] += 1
+        self.overdue = max(self.overdue, time.monotonic() - started - COMMAND_TIMEOUT)
+
+    async def _until_cancelled(self, client, token):
+        task = asyncio.create_task(client.echo(token))
+        timer = asyncio.get_running_loop().call_later(self._rng.expovariate(100), task.cancel)
+        try:
+            self._take(token, await task, "given up, but answered")
+        except asyncio.CancelledError:
+            self.ended["given up: cancelled"] += 1
+        except (CommandTimeoutError, ConnectionLostError):
+            self.ended["given up, but failed"] += 1
+        finally:
+            timer.cancel()
+
+    async def _in_own_time(self, client, token):
+        limit = asyncio.timeout(self._rng.expovariate(100))
+        try:
+            async with limit:
+                reply = await client.echo(token)
+            self._take(token, reply, "given up, but answered")
+        except (TimeoutError, ConnectionLostError):
+            self.ended["given up: own timeout" if limit.expired() else "given up, but failed"] += 1
+
+    async def _hastily(self, token):
+        try:
+            self._take(token, await self._hasty.echo(token), "given up, but answered")
+        except CommandTimeoutError:
+            self.ended["given up: command_timeout"] += 1
+        except ConnectionLostError:
+            self.ended["given up, but failed"] += 1
+
+    def _take(self, token, reply, outcome):
+        if (reply if isinstance(reply, str) else reply.decode()) == token:
+            self.ended[outcome] += 1
+        else:
+            self.ended["wrong"] += 1
+            self.wrong.append((token[:30], reply[:30]))
+
+
+@asynccontextmanager
+async def watched_loop(look):
+    """Look every 10 ms, and collect the loop's lags and what was seen."""
+    lags, seen = [0.0], []
+
+    async def watch():
+        while True:
+            due = time.monotonic() + 0.01
+            await asyncio.sleep(0.01)
+            lags.append(time.monotonic() - due)
+            seen.append(look())
+
+    task = asyncio.create_task(watch())
+    try:
+        yield lags, seen
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+@pytest.mark.pins("P1", "P2", "P6", "4.8", "4.10", "4.11")
+async def test_each_caller_gets_its_own_reply_or_none(server, rng, is_long, resident_bytes):
+    """Whatever happens to the connections, no reply reaches another caller, and each command ends once and in time."""
+    seconds = 60.0 if is_long else 4.0
+    async with FaultProxy(server.host, server.port) as proxy:
+        client = await create_client(f"redis://{proxy.host}:{proxy.port}", **OPTIONS).connect()
+        events = Counter()
+        for event in ("ready", "reconnecting", "error"):
+            client.on(event, lambda *_, event=event: events.update([event]))
+        storm, callers = Storm(proxy, rng), Callers(client, rng)
+        raging = asyncio.create_task(storm.rage())
+        async with watched_loop(resident_bytes) as (lags, resident):
+            await callers.ask_for(seconds)
+        raging.cancel()
+        await asyncio.wait((raging,))
+        patient = Counter({k: n for k, n in callers.ended.items() if not k.startswith("given up")})
+        tenth = len(resident) // 10
+        growth = max(resident[-tenth:]) - max(resident[tenth : 2 * tenth])
+        print(f"{seconds:g} s, {storm.count.total()} faults {dict(storm.count)}, {dict(events)}")
+        print(f"{callers.issued} issued: {dict(callers.ended)}; {proxy.statistics().connections_seen} connections")
+        print(f"at most {callers.overdue:.3f} s late, lag at most {max(lags):.3f} s; {growth / 2**20:.1f} MiB more")
+
+        assert not callers.wrong
+        assert callers.ended.total() == callers.issued
+        assert patient["succeeded"] >= 0.9 * patient.total()
+        assert callers.ended["succeeded"] + callers.ended["given up, but answered"] >= (100_000 if is_long else 2000)
+        assert callers.overdue <= LATENESS + max(lags)
+        assert await asyncio.gather(*(client.echo(str(number)) for number in range(CALLERS))) == [
+            str(number).encode() for number in range(CALLERS)
+        ]
+        assert client.is_ready
+        await client.close()
+        assert proxy.statistics().connections_open == 0
