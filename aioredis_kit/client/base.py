@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
+import math
 import os
 import threading
 import warnings
@@ -40,8 +42,12 @@ if TYPE_CHECKING:
 
     from aioredis_kit.client.plans import Plans
     from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.options import CommandOptions
     from aioredis_kit.routing.router import Router
     from aioredis_kit.transport.command import Command
+
+
+logger = logging.getLogger(__name__)
 
 
 class ClientState(enum.Enum):
@@ -83,6 +89,7 @@ class ClientCore:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.listeners = Listeners(self)
         self._plans: weakref.WeakSet[Plans] = weakref.WeakSet()
+        self._shortest_timeout = math.inf
         self._home: asyncio.AbstractEventLoop | None = None  # the loop that it lives on, while it is open
         self._owner = (0, 0)  # the process and the thread of that loop
         self._supervisor: Supervisor | None = None
@@ -92,6 +99,7 @@ class ClientCore:
         self._closing: asyncio.Future[None] | None = None
         self._end_cause: KitError | None = None  # why it was terminated
         self._latest_failure: Exception | None = None
+        self._has_fallen_back = False  # to RESP2, and said so
 
     @property
     def is_open(self) -> bool:
@@ -104,13 +112,17 @@ class ClientCore:
         return self.loop is not None and self.router.is_ready
 
     def forget_plans(self) -> None:
-        """Make all plans anew: the command table has changed."""
+        """Make all plans anew."""
         for plans in self._plans:
             plans.by_name.clear()
 
-    def add_plans(self, plans: Plans) -> None:
-        """Keep the plans of a view in step with what is negotiated."""
+    def add_view(self, plans: Plans, options: CommandOptions) -> None:
+        """Keep the plans of a view in step with what is negotiated, and its time-out in mind."""
         self._plans.add(plans)
+        if options.timeout is not None:
+            self._shortest_timeout = min(self._shortest_timeout, options.timeout)
+            if self._home is not None:
+                self.router.expect_timeout(self._shortest_timeout)
 
     # Opening.
 
@@ -180,8 +192,10 @@ class ClientCore:
         self._end_cause = self._latest_failure = None
         self._is_wanted = False
         self.state = ClientState.CONNECTING
+        self.forget_plans()  # they know what was done on the connections of an earlier life
         self._outcome = loop.create_future()
         self.router = SingleRouter(Endpoint(self, self.equipment, loop=loop))
+        self.router.expect_timeout(self._shortest_timeout)
         self.dispatch = self.router.dispatch
         address = self.equipment.dialler.address
         self._supervisor = Supervisor(name=f"aioredis-kit:{address}", cancelled=self.destroy)
@@ -310,6 +324,7 @@ class ClientCore:
         match event:
             case Ready(protocol):
                 self.state = ClientState.READY
+                self._note_protocol(protocol)
                 for plans in self._plans:
                     plans.negotiated(protocol)
                 if not self._outcome.done():
@@ -320,6 +335,11 @@ class ClientCore:
             case Failed(error):
                 self._latest_failure = error
         self.listeners.emit(event, self._home)
+
+    def _note_protocol(self, protocol: int) -> None:
+        if protocol == 2 and self.equipment.options.protocol is None and not self._has_fallen_back:
+            self._has_fallen_back = True
+            logger.info("%s knows no RESP3: RESP2 is spoken", self.equipment.dialler.address)
 
     def given_up(self, error: ConnectError) -> None:
         """See ``EndpointOwner``."""
@@ -354,6 +374,15 @@ class ClientCore:
         return arguments[0] if len(arguments) == 1 else arguments or None
 
     # Jobs.
+
+    async def _send_again(self, command: Command) -> Any:
+        self.router.dispatch(command)
+        try:
+            await command
+        except BaseException:
+            command.abandon()
+            raise
+        return command.reply
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
         """See ``listeners.Spawner``."""
@@ -392,12 +421,11 @@ class ClientCore:
             delay = delay_after_refusal(attempt)
             attempt += 1
             clock, loop = self.equipment.clock, self.loop
-            if loop is None or clock() + delay >= command.deadline:
+            if loop is None or clock() + delay >= command.due:
                 raise refusal
             await asyncio.sleep(delay)
             command = command.again()
-            self.router.dispatch(command)
-            reply = await command
+            reply = await self._send_again(command)
             if isinstance(reply, KitError) and not reply.maybe_executed:
                 raise refusal
         return reply

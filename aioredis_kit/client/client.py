@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import weakref
 from dataclasses import replace
 from inspect import isawaitable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aioredis_kit.options import RetryUnanswered
+
+logger = logging.getLogger(__name__)
 
 PLAIN: Final = frozenset({bytes, str, int, list, dict, float, bool, type(None)})
 """What replies are made of. Anything else takes the place of a reply: an exception."""
@@ -69,6 +71,8 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         return view
 
     def _build(self, options: Options) -> None:
+        if options.ignored:
+            logger.info("options that are accepted and have no effect: %s", ", ".join(options.ignored))
         core = ClientCore(equip(options))
         plans = Plans(
             core.equipment.commands,
@@ -85,11 +89,9 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         self._plans = plans
         self._by_name = plans.by_name
         self._options = options
-        self._timeout = math.inf if options.timeout is None else options.timeout
         self._decode = options.decode_responses
         self._encode = core.equipment.encoder.encode
-        self._clock = core.equipment.clock
-        core.add_plans(plans)
+        core.add_view(plans, options)
         # What redis-py's own methods and helpers read.
         self.response_callbacks = plans.callbacks  # type: ignore[assignment]  # a MutableMapping with other key types
         self.connection_pool = PoolView(core.equipment.options, options)  # type: ignore[assignment]  # what is used of one
@@ -117,7 +119,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
 
     # Commands.
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912  # one call less a command
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912, PLR0915  # calls cost
         """Send one command and return its response.
 
         Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
@@ -159,13 +161,19 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             if NEVER_DECODE in options:
                 del options[NEVER_DECODE]
                 decode = False
-        command = Command(loop, args, self._encode(args), decode, self._options, self._clock() + self._timeout)
+        command = Command(loop, args, self._encode(args), decode, self._options)
         try:
             core.dispatch(command)
-            reply = await command
         except RuntimeError:
             core.check_home()
             raise
+        try:
+            await command
+        except BaseException:  # cancelled at the very moment of the reply, or the coroutine is closed
+            command.abandon()
+            core.check_home()
+            raise
+        reply = command.reply
         if reply.__class__ not in PLAIN:
             try:
                 reply = await core.settle(command, reply)

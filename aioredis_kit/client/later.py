@@ -52,6 +52,28 @@ class NotYet:
         """
         _refuse("keyspace_notifications()", "a connection for pushes")
 
+    async def watch(self, *_: Any) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+
+        Cancellation:
+            Safe.
+        """
+        _refuse("watch()", "a session or a pipeline")
+
+    async def unwatch(self) -> NoReturn:
+        """Not supported yet.
+
+        Raises:
+            ConfigurationError: Always.
+
+        Cancellation:
+            Safe.
+        """
+        _refuse("unwatch()", "a session or a pipeline")
+
     def monitor(self) -> NoReturn:
         """Not supported yet.
 

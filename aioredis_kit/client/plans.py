@@ -6,7 +6,7 @@ with one look-up what it needs: its response callback, and whether anything abou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import DataError
@@ -16,7 +16,7 @@ from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.policy.commands import Lane, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aioredis_kit.policy.commands import Arguments, CommandTable, CommandTraits
     from aioredis_kit.transport.command import Command
@@ -132,7 +132,8 @@ class Plans:
         name = args[0]
         traits = self._commands.classify(args)
         prepare: Callable[[Arguments], Arguments] | None = None
-        if self._commands.depends_on_arguments(name):
+        varies = self._commands.depends_on_arguments(name)
+        if varies:
             prepare = self._prepare_each
         else:
             self._refuse(traits)
@@ -140,7 +141,7 @@ class Plans:
                 prepare = _close_instead
             elif split_name((name,)) != (name,):
                 prepare = split_name
-        succeeded = self._obeyed if prepare is self._prepare_each or not traits.is_readonly else None
+        succeeded = self._obeyed if varies or not traits.is_readonly else None
         plan = Plan(name.upper(), self.callbacks.get(name), prepare, succeeded)
         if len(self.by_name) >= _MOST_PLANS:
             self.by_name.clear()
@@ -177,7 +178,7 @@ def _close_instead(_: Arguments) -> Arguments:
     return ()
 
 
-class ResponseCallbacks(dict[str, Callback]):
+class ResponseCallbacks(MutableMapping[str, Callback]):
     """Response callbacks by command name in any case, as redis-py's dictionary of them. Keeps the plans in step.
 
     Attributes:
@@ -187,36 +188,29 @@ class ResponseCallbacks(dict[str, Callback]):
     def __init__(self, plans: Plans, stock: Mapping[str, Callback]) -> None:
         self.own: dict[str, Callback] = {}
         self._plans = plans
-        super().__init__({command.upper(): callback for command, callback in stock.items()})
+        self._all = {command.upper(): callback for command, callback in stock.items()}
 
     def replace_stock(self, stock: Mapping[str, Callback]) -> None:
         """Use other callbacks than before, except where the user set one."""
-        self.clear()
-        super().update({command.upper(): callback for command, callback in stock.items()}, **self.own)
+        self._all = {command.upper(): callback for command, callback in stock.items()} | self.own
         for plan in self._plans.by_name.values():
             plan.take(self.get(plan.key))
 
-    def __getitem__(self, command: str) -> Callback:
-        return super().__getitem__(command.upper())
+    def __getitem__(self, command: Any) -> Callback:
+        # A name that is bytes has no callback, as in redis-py.
+        return self._all[command.upper()]
 
     def __setitem__(self, command: str, callback: Callback) -> None:
-        super().__setitem__(command.upper(), callback)
-        self.own[command.upper()] = callback
+        self._all[command.upper()] = self.own[command.upper()] = callback
         self._plans.changed(command.upper())
 
     def __delitem__(self, command: str) -> None:
-        super().__delitem__(command.upper())
+        del self._all[command.upper()]
         self.own.pop(command.upper(), None)
         self._plans.changed(command.upper())
 
-    def __contains__(self, command: object) -> bool:
-        return isinstance(command, str) and super().__contains__(command.upper())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
 
-    def get(self, command: Any, default: Any = None) -> Any:
-        """Return the callback of a command. A name that is bytes has none, as in redis-py."""
-        return super().get(command.upper(), default)
-
-    def update(self, callbacks: Any = (), /, **named: Callback) -> None:
-        """Set several callbacks."""
-        for command, callback in dict(callbacks, **named).items():
-            self[command] = callback
+    def __len__(self) -> int:
+        return len(self._all)

@@ -58,8 +58,8 @@ class HealthCheck:
         self._look()
 
     def probe(self) -> None:
-        """Ping now, unless a ping is out already."""
-        if self._pinged_at is None:
+        """Ping now, unless a ping is out that nothing was read since."""
+        if self._pinged_at is None or self._connection.bytes_read != self._read_before:
             self._send_ping()
             self._look()
 
@@ -101,7 +101,7 @@ class HealthCheck:
         def answered(_: Query) -> None:
             self._answered(self._connection.last_read - sent_at)
 
-        self._connection.send([Query(self._ping, answered)])
+        self._connection.send([Query(self._ping, answered)], sent_at)
 
     def _drop(self, now: float) -> None:
         silent_for = now - self._connection.last_read

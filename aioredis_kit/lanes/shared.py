@@ -73,6 +73,7 @@ class SharedLane:
         loop: The client's event loop.
         link: The link; set once, by the endpoint, before the first command.
         has_written: Whether the server has ever obeyed a write.
+        shortest_timeout: No command has a shorter one, in seconds.
     """
 
     link: Link
@@ -88,6 +89,7 @@ class SharedLane:
     ) -> None:
         self.loop = loop
         self.has_written = False
+        self.shortest_timeout = math.inf
         self._owner = owner
         self._may_repeat = may_repeat
         self._clock = clock
@@ -129,8 +131,6 @@ class SharedLane:
             self._waiting.append(command)
         else:
             self._issue_first(command)
-        if command.deadline < self._earliest:
-            self._earliest = self._sweep.expect(command.deadline)
 
     def _issue_first(self, command: Command) -> None:
         """Take a command that is not simply one more of this turn of the loop."""
@@ -138,12 +138,16 @@ class SharedLane:
             raise RuntimeError("a command was issued on another event loop than its client's")
         if self._raises_when_full:
             self._check_room(command)
+        now = self._clock()
         connection = self._line
         if connection is not None and not self._waiting and not connection.in_flight:
-            connection.send((command,))
-            return
+            if connection.send((command,), now):
+                self._expect(now + self.shortest_timeout)
+                return
+            connection = self._line
         if connection is None:
             self._check_offline()
+            self._hold(command, now)
         elif not self._is_flush_due:
             self._is_flush_due = True
             self._takes_more = not self._raises_when_full
@@ -151,6 +155,17 @@ class SharedLane:
         self._waiting.append(command)
         if self._raises_when_full:
             self._waiting_bytes += size_of(command.payload)
+
+    def _hold(self, command: Command, now: float) -> None:
+        """Let the time of a command run that isn't written in the turn of the loop in which it was issued."""
+        if not command.deadline:
+            timeout = command.options.timeout
+            command.deadline = math.inf if timeout is None else now + timeout
+            self._expect(command.deadline)
+
+    def _expect(self, deadline: float) -> None:
+        if deadline < self._earliest:
+            self._earliest = self._sweep.expect(deadline)
 
     def withdrawn(self, command: Command) -> None:
         """See ``transport.command.Lane``. The command is left in the queue until it would be sent."""
@@ -257,26 +272,32 @@ class SharedLane:
     def _flush(self) -> None:
         """Write what waits, as far as the connection and the limits allow."""
         self._is_flush_due = self._takes_more = False
-        connection = self._connection
+        now = self._clock()
+        connection, waiting = self._connection, self._waiting
         if connection is None or self._is_paused or self._replaced_for is not None:
-            return
-        waiting = self._waiting
-        if (
+            pass
+        elif (
             len(waiting) <= _FEW
             and len(waiting) + len(connection.in_flight) <= self._max_commands
             and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
         ):
-            connection.send(waiting)
-            waiting.clear()
-            self._waiting_bytes = self._withdrawn = 0
+            if connection.send(waiting, now):
+                waiting.clear()
+                self._waiting_bytes = self._withdrawn = 0
+                self._expect(now + self.shortest_timeout)
         else:
-            self._flush_in_parts(connection)
+            self._flush_in_parts(connection, now)
+        for command in self._waiting:
+            self._hold(command, now)
 
-    def _flush_in_parts(self, connection: Connection) -> None:
+    def _flush_in_parts(self, connection: Connection, now: float) -> None:
         is_full = False
         while self._waiting and not is_full and not self._is_paused:
             batch, is_full = self._next_batch(connection)
-            connection.send(batch)
+            if not connection.send(batch, now):
+                self._waiting.extendleft(reversed(batch))
+                return
+        self._expect(now + self.shortest_timeout)
         self._is_full = is_full
         self._look_at_answers()
 
@@ -374,8 +395,9 @@ class SharedLane:
         for queue in (flying, self._waiting):
             for command in queue:
                 if isinstance(command, Command) and command.state <= IN_FLIGHT:
-                    if command.deadline > now:
-                        earliest = min(earliest, command.deadline)
+                    due = command.due
+                    if due > now:
+                        earliest = min(earliest, due)
                     else:
                         is_stalled |= self._time_out(command, now, lag, ahead, ahead_bytes)
                 ahead += 1
@@ -389,7 +411,7 @@ class SharedLane:
         """End a command; tell whether nothing was read since it was written."""
         timeout = command.options.timeout or 0.0
         is_written = command.state == IN_FLIGHT
-        issued_at = command.deadline - timeout
+        issued_at = command.due - timeout
         written_at, read_before = command.written if is_written else (now, 0)
         bytes_read = 0
         if is_written and self._connection is not None:

@@ -37,6 +37,9 @@ class Router(Protocol):
         """Take an error reply into account; return whether the command may go out again because of it."""
         ...
 
+    def expect_timeout(self, shortest: float) -> None:
+        """Know the shortest time-out that commands have from now on, in seconds."""
+
     def configure(self, command: Command) -> None:
         """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
 

@@ -29,6 +29,10 @@ class SingleRouter:
         """See ``Router``."""
         return self._endpoint.shared.is_ready
 
+    def expect_timeout(self, shortest: float) -> None:
+        """See ``Router``."""
+        self._endpoint.shared.shortest_timeout = shortest
+
     def route(self, command: Command) -> Endpoint:  # noqa: ARG002  # one address serves them all
         """See ``Router``."""
         return self._endpoint

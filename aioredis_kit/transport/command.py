@@ -38,13 +38,15 @@ class Lane(Protocol):
 class Command(Slot):
     """A command on its way, to be awaited once, by the task that issues it.
 
-    Awaiting yields the raw reply, or the exception instance that takes its place: an error reply, the
-    error that ended the command here, or ``CancelledError``. It is for the awaiting code to raise it.
+    After it was awaited ``reply`` holds the raw reply, or the exception instance that takes its place: an error
+    reply, the error that ended the command here, or ``CancelledError``. It is for the awaiting code to raise it, and
+    to call ``abandon`` when the await itself raises.
 
     Attributes:
         args: The name, split at its spaces, and the arguments.
         options: What the caller asked of all commands of this kind.
-        deadline: When its time is over, on the client's clock.
+        deadline: When its time is over, on the client's clock; 0 where that follows from ``written``, as for a command
+            that is written in the turn of the loop in which it was issued.
         lane: Where it waits or flies; set when it is dispatched.
     """
 
@@ -64,14 +66,14 @@ class Command(Slot):
     _wakeup: Callable[[Any], object]
     lane: Lane
 
-    def __init__(  # made for every command, so no keywords and no super()
+    def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         args: tuple[Argument, ...],
         payload: Payload,
-        decode: bool,  # noqa: FBT001  # see above
+        decode: bool,  # noqa: FBT001  # made for every command, so no keywords and no super()
         options: CommandOptions,
-        deadline: float,
+        deadline: float = 0.0,
     ) -> None:
         self._loop = loop
         self.args = args
@@ -81,19 +83,22 @@ class Command(Slot):
         self.deadline = deadline
         self.state = UNWRITTEN
 
-    def __await__(self) -> Generator[Command, None, Any]:
-        if self.state <= IN_FLIGHT:
-            self._asyncio_future_blocking = True
-            try:
-                yield self
-            except BaseException:  # the coroutine is closed, or cancelled at the very moment of the reply
-                self.abandon()
-                raise
-        return self.reply
+    def __await__(self) -> Generator[Command, None, None]:
+        self._asyncio_future_blocking = True
+        # An iterator that yields this once: cheaper than a generator, and all that a task needs.
+        return iter((self,)) if self.state <= IN_FLIGHT else iter(())  # type: ignore[return-value]  # see above
+
+    @property
+    def due(self) -> float:
+        """When its time is over, on the client's clock."""
+        if self.deadline:
+            return self.deadline
+        timeout = self.options.timeout
+        return math.inf if timeout is None else self.written[0] + timeout
 
     def again(self) -> Command:
         """Return the same command once more, with the same deadline."""
-        return Command(self._loop, self.args, self.payload, self.decode, self.options, self.deadline)
+        return Command(self._loop, self.args, self.payload, self.decode, self.options, self.due)
 
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""
@@ -138,7 +143,7 @@ class Query(Slot):
 
     __slots__ = ("_context", "_wakeup")
 
-    deadline = math.inf
+    due = math.inf
 
     def __init__(self, payload: Payload, answered: Callable[[Query], object] | None = None) -> None:
         super().__init__(payload, decode=True)

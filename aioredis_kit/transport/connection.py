@@ -139,15 +139,27 @@ class Connection:
                 raise _connect_error(self.address, error) from error
             raise
 
-    def send(self, slots: Iterable[Slot]) -> None:
-        """Write commands, in this order, in one go. Those whose callers have gone are left out."""
-        data = self._machine.send(slots, (self._clock(), self.bytes_read))
+    def send(self, slots: Iterable[Slot], now: float) -> bool:
+        """Write commands, in this order, in one go. Those whose callers have gone are left out.
+
+        Args:
+            slots: The commands.
+            now: The time, on the client's clock.
+
+        Returns:
+            Whether they were handed to the transport. If not, the connection has just ended.
+        """
+        if self._transport.is_closing():  # and nobody has said so yet
+            self.hung_up(None)
+            return False
+        data = self._machine.send(slots, (now, self.bytes_read))
         if data:
             self.writes += 1
             if isinstance(data, bytes):
                 self._transport.write(data)
             else:
                 self._transport.writelines(data)
+        return True
 
     def tell_answers(self, *, wanted: bool) -> None:
         """Say whether the owner is to be told of each read that answered commands."""
@@ -176,14 +188,17 @@ class Connection:
 
     def hung_up(self, error: Exception | None) -> None:
         """See ``ProtocolOwner``."""
-        if not self._closed.done():
-            self._closed.set_result(None)
         lost = ConnectionLostError(
             f"{self.address} closed the connection" if error is None else f"{self.address}: {error}",
             address=self.address,
         )
         lost.__cause__ = error
         self._end(lost)
+
+    def closed(self) -> None:
+        """See ``ProtocolOwner``."""
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     def broke(self) -> None:
         """See ``ProtocolOwner``."""
@@ -232,9 +247,7 @@ class Connection:
         self._round = finished = self._loop.create_future()
         queries = [Query(self._encoder.encode(step.args)) for step in handshake.steps[:-1]]
         queries.append(Query(self._encoder.encode(handshake.steps[-1].args), self._finish_round))
-        if self._failure is None:
-            self.send(queries)
-        else:
+        if self._failure is not None or not self.send(queries, self._clock()):
             self._finish_round()
         await finished
         self._round = None

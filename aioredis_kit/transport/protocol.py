@@ -22,7 +22,10 @@ class ProtocolOwner(Protocol):
     """What the protocol tells its connection."""
 
     def hung_up(self, error: Exception | None) -> None:
-        """The socket is closed, with an error or because the peer hung up."""
+        """The connection has ended, with an error or because the peer hung up."""
+
+    def closed(self) -> None:
+        """The socket is closed."""
 
     def broke(self) -> None:
         """What was read makes no sense: see the machine's ``failure``."""
@@ -70,9 +73,14 @@ class ConnectionProtocol(asyncio.Protocol):
         elif self.tells_answers:
             self._owner.answered()
 
+    def eof_received(self) -> None:
+        """Pass on that the peer hung up; the transport closes itself."""
+        self._owner.hung_up(None)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the end on."""
         self._owner.hung_up(exc)
+        self._owner.closed()
 
     def pause_writing(self) -> None:
         """Pass on that the transport's buffer is full."""

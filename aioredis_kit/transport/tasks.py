@@ -109,6 +109,7 @@ class Supervisor:
         """Start the supervisor's task on the running loop."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._host(), name=self._name, context=contextvars.Context())
+        self._task.add_done_callback(self._ended)
 
     def spawn(self, job: Job, context: contextvars.Context | None = None) -> None:
         """Run a job until it ends or the supervisor stops.
@@ -152,16 +153,15 @@ class Supervisor:
             del self._running[job]
 
     async def _host(self) -> None:
-        try:
-            async with anyio.create_task_group() as self._group:
-                for job, context in self._early:
-                    self.spawn(job, context)
-                self._early.clear()
-                await self._stopped.wait()
-        except asyncio.CancelledError:
-            if not self._stopped.is_set():
-                self._cancelled()
-            raise
+        async with anyio.create_task_group() as self._group:
+            for job, context in self._early:
+                self.spawn(job, context)
+            self._early.clear()
+            await self._stopped.wait()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        if not self._stopped.is_set():
+            self._cancelled()
 
 
 def _current_task() -> asyncio.Task[object] | None:

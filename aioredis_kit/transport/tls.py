@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
 from aioredis_kit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aioredis_kit.options import TLSOptions
 
 
@@ -19,22 +22,30 @@ def tls_context(options: TLSOptions | ssl.SSLContext) -> ssl.SSLContext:
     """
     if isinstance(options, ssl.SSLContext):
         return options
-    try:
-        return _build(options)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigurationError(f"tls: the TLS context can't be made: {error}") from error
-
-
-def _build(options: TLSOptions) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.ca_file, capath=options.ca_path, cadata=options.ca_data)
-    context.minimum_version = _version(options.minimum_version)
+    with _naming("ca_file", options.ca_file), _naming("ca_path", options.ca_path):
+        context = ssl.create_default_context(cafile=options.ca_file, capath=options.ca_path, cadata=options.ca_data)
+    with _naming("minimum_version", options.minimum_version):
+        context.minimum_version = _version(options.minimum_version)
     context.check_hostname = options.verify and options.check_hostname
     context.verify_mode = ssl.CERT_REQUIRED if options.verify else ssl.CERT_NONE
     if options.ciphers is not None:
-        context.set_ciphers(options.ciphers)
+        with _naming("ciphers", options.ciphers):
+            context.set_ciphers(options.ciphers)
     if options.certificate_file is not None:
-        context.load_cert_chain(options.certificate_file, options.key_file, options.key_password)
+        files = " and ".join(filter(None, (options.certificate_file, options.key_file)))
+        with _naming("certificate_file and key_file", files):
+            # An empty password is refused where one is needed; without any OpenSSL would ask on the terminal.
+            context.load_cert_chain(options.certificate_file, options.key_file, options.key_password or "")
     return context
+
+
+@contextlib.contextmanager
+def _naming(option: str, value: object) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"tls: {option} {value} can't be used: {reason}") from error
 
 
 def _version(version: ssl.TLSVersion | str) -> ssl.TLSVersion:

@@ -11,6 +11,7 @@ from typing import Final
 MARK: Final = b"|"
 
 _AGGREGATES: Final = {b"*": 1, b"~": 1, b">": 1, b"%": 2, MARK: 2}
+_LINES: Final = frozenset({b"+", b"-", b":", b",", b"#", b"_", b"("})
 _STRINGS: Final = frozenset({b"$", b"=", b"!"})
 
 
@@ -56,8 +57,10 @@ class AttributeSkipper:
         """Take a line: one value fewer is missing, and those inside it more."""
         kind, digits = line[:1], line[1:]
         self._missing -= 1
-        if kind not in _AGGREGATES and kind not in _STRINGS:
+        if kind in _LINES:
             return
+        if kind not in _AGGREGATES and kind not in _STRINGS:
+            raise FramingError("a line of no known type in an attribute")
         try:
             length = int(digits)
         except ValueError:

@@ -44,10 +44,11 @@ class Decoder:
 
     Attributes:
         read: Reads one frame, its strings decoded or not; ``NOT_ENOUGH`` if none is whole.
+        has_data: Whether something was fed that no frame and no beginning of a frame was made of yet.
         in_push: Whether the next frame is a push.
     """
 
-    __slots__ = ("_last", "_names", "_reader", "_skipper", "in_push", "read")
+    __slots__ = ("_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
 
     def __init__(self, encoding: str, errors: str, error_reply: Callable[[str], Exception]) -> None:
         self._names = (encoding, errors)
@@ -59,6 +60,7 @@ class Decoder:
             notEnoughData=NOT_ENOUGH,
         )
         self.read: Callable[[bool], Any] = self._reader.gets
+        self.has_data: Callable[[], bool] = self._reader.has_data
         self.in_push = False
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
@@ -94,7 +96,7 @@ class Decoder:
                     yield data[start:position]
                     start = position
                 before = data[position - 1] if position else self._last
-                if before == _LF and not self._reader.has_data():
+                if before == _LF and not self.has_data():
                     if data[position : position + 1] == MARK:
                         start = position = self._skip(data, position)
                         continue

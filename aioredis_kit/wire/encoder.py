@@ -26,6 +26,9 @@ cheaper than the pieces.
 """
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1  # hiredis crashes on numbers of thousands of digits
+
+
 class Encoder:
     """Encodes commands with one character encoding.
 
@@ -53,7 +56,7 @@ class Encoder:
             if kind is str or kind is bytes:
                 if len(arg) < LARGE:  # type: ignore[arg-type]  # str or bytes, as just asked
                     continue
-            elif kind is int or kind is float:
+            elif kind is float or (kind is int and _LEAST <= arg <= _MOST):  # type: ignore[operator]  # an int
                 continue
             return self._encode_checked(args)
         try:
@@ -94,7 +97,10 @@ class Encoder:
             )
         # Through the plain type: the repr of an enum member or a NumPy number isn't the number.
         plain = int(arg) if isinstance(arg, int) else float(arg)
-        return repr(plain).encode()
+        try:
+            return repr(plain).encode()
+        except ValueError as error:  # more digits than Python converts
+            raise DataError(f"argument {position} can't be written as text: {error}") from None
 
     def _text_to_bytes(self, text: str, position: int) -> bytes:
         try:

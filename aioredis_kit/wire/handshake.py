@@ -146,6 +146,15 @@ class Handshake:
             hint = "; the server asks for a password: set password= or credential_provider="
         elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
             hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
-        error = kind(f"{self._address} refused {step.name}: {reply}{hint}", step=step.name, address=self._address)
-        error.__cause__ = reply
+        text = self._without_secret(str(reply), error_code(reply))
+        error = kind(f"{self._address} refused {step.name}: {text}{hint}", step=step.name, address=self._address)
+        error.__cause__ = reply if text == str(reply) else None
         return error
+
+    def _without_secret(self, text: str, code: str) -> str:
+        """Cut what a server quotes of a command that it does not know."""
+        credentials = self._introduction.credentials
+        for shown in (text, text.partition(", with args")[0]):
+            if credentials is None or not credentials.password or credentials.password not in shown:
+                return shown
+        return code

@@ -18,6 +18,8 @@ import enum
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from hiredis import PushNotification
+
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
 from aioredis_kit.wire.encoder import join, size_of
@@ -69,7 +71,6 @@ class Machine:
     """
 
     __slots__ = (
-        "_answered",
         "_bytes_in_flight",
         "_decode",
         "_decoder",
@@ -97,16 +98,13 @@ class Machine:
         self.pushes: list[Any] = []
         self.in_flight: deque[Slot] = deque()
         self._sent = 0  # slots, ever
-        self._answered = 0
         self._writes: deque[tuple[int, int]] = deque()  # for each: slots sent up to its end, and its bytes
         self._bytes_in_flight = 0
 
     @property
     def bytes_in_flight(self) -> int:
         """The size of what is in flight. A write counts until its last command is answered."""
-        writes = self._writes
-        while writes and writes[0][0] <= self._answered:
-            self._bytes_in_flight -= writes.popleft()[1]
+        self._forget_answered()
         return self._bytes_in_flight
 
     def move_to(self, state: State) -> None:
@@ -135,6 +133,7 @@ class Machine:
         """
         if self.state not in _SENDS:
             raise RuntimeError(f"nothing can be sent on a connection that is {self.state.value}")
+        self._forget_answered()
         payloads: list[Payload] = []
         append = self.in_flight.append
         for slot in slots:
@@ -146,10 +145,11 @@ class Machine:
                 append(slot)
                 payloads.append(slot.payload)
         data = join(payloads)
-        size = size_of(data)
-        self._sent += len(payloads)
-        self._bytes_in_flight += size
-        self._writes.append((self._sent, size))
+        if data:
+            size = size_of(data)
+            self._sent += len(payloads)
+            self._bytes_in_flight += size
+            self._writes.append((self._sent, size))
         return data
 
     def receive_data(self, data: bytes) -> list[Slot]:
@@ -158,7 +158,7 @@ class Machine:
         Pushes are appended to ``pushes``. When the bytes make no sense the state becomes ``BROKEN``
         and ``failure`` says why; what had been answered before is still returned.
         """
-        if self.state not in _READS:
+        if self.state not in _READS or not data:
             return []
         answered: list[Slot] = []
         decoder = self._decoder
@@ -169,12 +169,13 @@ class Machine:
                     self._read_each(answered)
                 else:
                     self._read_alike(answered)
+                if not self.in_flight and not decoder.in_push:
+                    self._refuse_unasked()
         except FramingError as error:
             self._break(error)
         except (TypeError, MemoryError) as error:
             # hiredis: a map key that is no scalar; a length that no memory can hold.
             self._break(FramingError(f"a frame that can't be represented: {error}"))
-        self._answered = self._sent - len(self.in_flight)
         return answered
 
     def unanswered(self) -> list[Slot]:
@@ -185,44 +186,41 @@ class Machine:
         return slots
 
     def _read_alike(self, answered: list[Slot]) -> None:
-        """Read all whole frames: replies, decoded alike. The hot loop."""
+        """Read what is there: replies, decoded alike. The hot loop."""
         read = self._decoder.read
         decode = self._decode
-        take = self.in_flight.popleft
-        reply = None
-        try:
-            while True:
-                try:
-                    reply = read(decode)
-                except UnicodeDecodeError as error:  # hiredis has consumed that reply
-                    reply = error
-                if reply is NOT_ENOUGH:
-                    break
-                slot = take()
-                if slot.state == IN_FLIGHT:
-                    slot.state = DONE
-                    slot.reply = reply
-                    answered.append(slot)
-        except IndexError:
-            raise _unasked(reply) from None
+        in_flight = self.in_flight
+        take = in_flight.popleft
+        while in_flight:
+            try:
+                reply = read(decode)
+            except UnicodeDecodeError as error:  # hiredis has consumed that reply
+                reply = error
+            if reply is NOT_ENOUGH:
+                return
+            slot = take()
+            if slot.state == IN_FLIGHT:
+                slot.state = DONE
+                slot.reply = reply
+                answered.append(slot)
 
     def _read_each(self, answered: list[Slot]) -> None:
-        """Read all whole frames: pushes, and replies decoded as each slot wants it."""
+        """Read what is there: pushes, and replies decoded as each slot wants it."""
         decoder = self._decoder
-        while True:
-            decode = self.in_flight[0].decode if self.in_flight else self._decode
+        while self.in_flight or decoder.in_push:
+            decode = not decoder.in_push and self.in_flight[0].decode
             try:
-                reply = decoder.read(decode and not decoder.in_push)
+                reply = decoder.read(decode)
             except UnicodeDecodeError as error:
                 reply = error
             if reply is NOT_ENOUGH:
                 return
             if decoder.in_push:
+                if reply.__class__ is not PushNotification:
+                    raise FramingError("a push inside a reply")
                 decoder.in_push = False
                 self.pushes.append(reply)
                 continue
-            if not self.in_flight:
-                raise _unasked(reply)
             slot = self.in_flight.popleft()
             self._odd -= slot.decode is not self._decode
             if slot.state == IN_FLIGHT:
@@ -230,11 +228,19 @@ class Machine:
                 slot.reply = reply
                 answered.append(slot)
 
+    def _refuse_unasked(self) -> None:
+        """Break if there is more than was asked for. Nothing of it has been parsed yet."""
+        if self._decoder.has_data():
+            reply = self._decoder.read(True)  # noqa: FBT003  # hiredis takes no keyword
+            text = f": {reply}" if isinstance(reply, Exception) else ""
+            raise FramingError(f"a reply that nobody had asked for{text}")
+
+    def _forget_answered(self) -> None:
+        """Forget the writes whose last command was answered."""
+        answered = self._sent - len(self.in_flight)
+        while self._writes and self._writes[0][0] <= answered:
+            self._bytes_in_flight -= self._writes.popleft()[1]
+
     def _break(self, error: FramingError) -> None:
         self.failure = error
         self.move_to(State.BROKEN)
-
-
-def _unasked(reply: object) -> FramingError:
-    text = f": {reply}" if isinstance(reply, Exception) else ""
-    return FramingError(f"a reply that nobody had asked for{text}")

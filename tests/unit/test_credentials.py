@@ -1,0 +1,70 @@
+"""Credentials are a value that hides its secret, and a provider's answer becomes one or is refused."""
+
+import copy
+import pickle
+
+import pytest
+
+from aioredis_kit.credentials import CredentialProvider, Credentials, read_credentials
+from aioredis_kit.exceptions import ConfigurationError
+
+
+@pytest.mark.pins("P7")
+def test_the_password_is_not_shown():
+    credentials = Credentials("ada", "s3cret", expires_at=5.0)
+    assert repr(credentials) == "Credentials(username='ada', expires_at=5.0)"
+    assert "s3cret" not in f"{credentials} {credentials!r} {[credentials]}"
+
+
+def test_credentials_are_a_value():
+    credentials = Credentials("ada", "s3cret")
+    assert credentials == Credentials("ada", "s3cret") != Credentials("ada", "other")
+    assert hash(credentials) == hash(Credentials("ada", "s3cret"))
+    assert pickle.loads(pickle.dumps(credentials)) == copy.deepcopy(credentials) == credentials
+    with pytest.raises(AttributeError):
+        credentials.password = "other"
+
+
+def test_nobody_is_the_default_user():
+    assert Credentials() == Credentials(None, "", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "credentials"),
+    [
+        (Credentials("ada", "s3cret"), Credentials("ada", "s3cret")),
+        (("ada", "s3cret"), Credentials("ada", "s3cret")),
+        ((None, "s3cret"), Credentials(None, "s3cret")),
+        (("s3cret",), Credentials(None, "s3cret")),  # as redis-py's providers may answer
+    ],
+)
+def test_what_a_provider_may_return(answer, credentials):
+    assert read_credentials(answer) == credentials
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    "answer",
+    [None, "s3cret", b"s3cret", (), ("ada", "s3cret", 1), ("ada", None), ["ada", "s3cret"], {"password": "s3cret"}],
+    ids=repr,
+)
+def test_anything_else_is_refused_without_showing_it(answer):
+    with pytest.raises(ConfigurationError) as caught:
+        read_credentials(answer)
+    assert f"returned {type(answer).__name__!r}" in str(caught.value)
+    assert "must return Credentials or a (username, password) pair" in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value!r}"
+
+
+def test_an_expiry_is_refused_until_tokens_are_renewed():
+    with pytest.raises(ConfigurationError, match=r"expiry.*not supported yet; return them without expires_at"):
+        read_credentials(Credentials("ada", "s3cret", expires_at=5.0))
+
+
+def test_a_provider_is_known_by_its_method():
+    class Provider:
+        async def get_credentials(self):
+            return Credentials("ada", "s3cret")
+
+    assert isinstance(Provider(), CredentialProvider)
+    assert not isinstance(lambda: Credentials("ada", "s3cret"), CredentialProvider)

@@ -1,0 +1,52 @@
+"""Events are values with a name, and with what their listeners are called with."""
+
+import dataclasses
+
+import pytest
+
+from aioredis_kit.events import (
+    EVENT_NAMES,
+    Connected,
+    Ended,
+    Event,
+    Failed,
+    Pinged,
+    Ready,
+    Reconnecting,
+    Terminated,
+)
+from aioredis_kit.exceptions import ConnectError
+
+CAUSE = ConnectError("gone")
+
+EVENTS = [
+    (Connected(), "connect", ()),
+    (Ready(protocol=3), "ready", ()),
+    (Reconnecting(2, 0.25), "reconnecting", (2, 0.25)),
+    (Failed(CAUSE), "error", (CAUSE,)),
+    (Terminated(CAUSE), "terminated", (CAUSE,)),
+    (Pinged(0.002), "ping-interval", (0.002,)),
+    (Ended(), "end", ()),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "arguments"), EVENTS, ids=[name for _, name, _ in EVENTS])
+def test_what_listeners_are_told(event, name, arguments):
+    assert event.name == name
+    assert event.arguments == arguments
+
+
+def test_every_event_can_be_listened_to():
+    assert {kind.name for kind in Event.__subclasses__()} == {name for _, name, _ in EVENTS}
+    later = {"reply-orphaned", "invalidate", "sharded-channel-moved"}
+    assert {name for _, name, _ in EVENTS} | later == set(EVENT_NAMES)
+    assert len(EVENT_NAMES) == len(set(EVENT_NAMES))
+
+
+@pytest.mark.parametrize("event", [event for event, _, _ in EVENTS], ids=lambda event: event.name)
+def test_an_event_is_a_value(event):
+    assert dataclasses.replace(event) == event
+    assert hash(dataclasses.replace(event)) == hash(event)
+    for field in dataclasses.fields(event):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(event, field.name, None)
