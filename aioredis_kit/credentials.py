@@ -66,6 +66,10 @@ def read_credentials(answer: object) -> Credentials:
             f"the credential provider returned {type(answer).__name__!r}: it must return Credentials "
             "or a (username, password) pair"
         )
+    if not isinstance(credentials.password, str) or not isinstance(credentials.username, str | None):
+        raise ConfigurationError(
+            "the credential provider returned a user name or password that is no text: both must be str"
+        )
     if credentials.expires_at is not None:
         raise ConfigurationError(
             "the credential provider returned credentials with an expiry: renewing tokens on live "

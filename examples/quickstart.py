@@ -90,7 +90,9 @@ def mixed_command(client: Redis, number: int) -> Awaitable[Any]:
 
 
 async def killed_under_load(server: RedisServer) -> bool:
-    print("\n100 callers increment a counter; after 1 s the server is killed (SIGKILL), 0.6 s later it is started again:")
+    print(
+        "\n100 callers increment a counter; after 1 s the server is killed (SIGKILL), 0.6 s later it is started again:"
+    )
     tally: Counter[str] = Counter()
     is_over = asyncio.Event()
     async with create_client(server.url) as client:

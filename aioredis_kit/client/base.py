@@ -29,6 +29,7 @@ from aioredis_kit.exceptions import (
     ConnectError,
     ConnectTimeoutError,
     KitError,
+    ReplyProtocolError,
     one_for_each,
 )
 from aioredis_kit.lanes.endpoint import Endpoint
@@ -409,6 +410,10 @@ class ClientCore:
         Cancellation:
             As for a command.
         """
+        if not isinstance(reply, BaseException):
+            error = ReplyProtocolError("a push came where a reply was due", maybe_executed=True)
+            command.lane.drop(error)
+            raise error
         attempt = 0
         while isinstance(reply, BaseException):
             refusal = reply

@@ -52,7 +52,7 @@ class Plan:
 
     def __init__(
         self,
-        key: str | bytes,
+        key: Any,
         callback: Callback | None,
         prepare: Callable[[Arguments], Arguments] | None,
         succeeded: Callable[[Plan, Command], None] | None,
@@ -142,7 +142,8 @@ class Plans:
             elif split_name((name,)) != (name,):
                 prepare = split_name
         succeeded = self._obeyed if varies or not traits.is_readonly else None
-        plan = Plan(name.upper(), self.callbacks.get(name), prepare, succeeded)
+        key: Any = name.upper()
+        plan = Plan(key, self.callbacks.get(key), prepare, succeeded)
         if len(self.by_name) >= _MOST_PLANS:
             self.by_name.clear()
         self.by_name[name] = plan

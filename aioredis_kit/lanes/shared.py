@@ -177,6 +177,10 @@ class SharedLane:
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
             self._withdrawn = 0
 
+    def drop(self, error: KitError) -> None:
+        """See ``transport.command.Lane``."""
+        self.link.drop(error)
+
     def replace_connection(self, reason: str) -> None:
         """Go on on a new connection; what is in flight on the present one gets its replies first."""
         if self._line is not None and self._replaced_for is None:
@@ -226,6 +230,7 @@ class SharedLane:
             if not isinstance(command, Command):
                 continue
             if self._refusal is None and self._holds_offline and self._may_repeat(command):
+                command.deadline = command.due
                 command.state = UNWRITTEN
                 again.append(command)
             else:
@@ -362,7 +367,7 @@ class SharedLane:
         waiting, self._waiting = self._waiting, deque()
         for command in waiting:
             if command.state == UNWRITTEN:
-                command.fail(one_for_each(error))
+                command.fail(_unknown_outcome(error) if command.was_sent else one_for_each(error))
         self._waiting_bytes = self._withdrawn = 0
 
     def _look_at_answers(self) -> None:
@@ -410,11 +415,11 @@ class SharedLane:
     def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> bool:
         """End a command; tell whether nothing was read since it was written."""
         timeout = command.options.timeout or 0.0
-        is_written = command.state == IN_FLIGHT
+        is_in_flight = command.state == IN_FLIGHT
         issued_at = command.due - timeout
-        written_at, read_before = command.written if is_written else (now, 0)
+        written_at, read_before = command.written if is_in_flight else (now, 0)
         bytes_read = 0
-        if is_written and self._connection is not None:
+        if is_in_flight and self._connection is not None:
             bytes_read = self._connection.bytes_read - read_before
         diagnosis = TimeoutDiagnosis(
             timeout=timeout,
@@ -426,8 +431,8 @@ class SharedLane:
             state=self.link.state.value,
             lag=lag,
         )
-        command.fail(timeout_error(str(command.args[0]), diagnosis, is_written=is_written))
-        return is_written and not bytes_read
+        command.fail(timeout_error(str(command.args[0]), diagnosis, was_sent=command.was_sent))
+        return is_in_flight and not bytes_read
 
 
 def _unknown_outcome(error: KitError) -> KitError:

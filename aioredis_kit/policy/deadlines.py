@@ -14,29 +14,31 @@ _BLOCKED: Final = 0.1
 _BIG: Final = 1 << 20
 
 
-def timeout_error(name: str, diagnosis: TimeoutDiagnosis, *, is_written: bool) -> CommandTimeoutError:
+def timeout_error(name: str, diagnosis: TimeoutDiagnosis, *, was_sent: bool) -> CommandTimeoutError:
     """Make the error for a command.
 
     Args:
         name: The command's name.
         diagnosis: Where its time went.
-        is_written: Whether it was handed to the transport.
+        was_sent: Whether it was ever handed to a transport.
     """
     where = f"{diagnosis.queued:.3f} s in the queue"
-    if is_written:
+    if diagnosis.in_flight:
         where += f", {diagnosis.in_flight:.3f} s in flight"
     message = (
         f"{name} was not answered within {diagnosis.timeout:g} s ({where}; {diagnosis.commands_ahead} commands "
         f"with {diagnosis.bytes_ahead} bytes ahead; {diagnosis.bytes_read} bytes read since; connection "
-        f"{diagnosis.state}; event loop {diagnosis.lag:.3f} s late): {_advice(diagnosis, is_written=is_written)}"
+        f"{diagnosis.state}; event loop {diagnosis.lag:.3f} s late): {_advice(diagnosis, was_sent=was_sent)}"
     )
-    return CommandTimeoutError(message, diagnosis=diagnosis, maybe_executed=is_written)
+    return CommandTimeoutError(message, diagnosis=diagnosis, maybe_executed=was_sent)
 
 
-def _advice(diagnosis: TimeoutDiagnosis, *, is_written: bool) -> str:
+def _advice(diagnosis: TimeoutDiagnosis, *, was_sent: bool) -> str:
     if diagnosis.lag > _BLOCKED:
         return "the event loop was blocked: look for synchronous work in this process"
-    if not is_written:
+    if was_sent and not diagnosis.in_flight:
+        return "its reply was lost with the connection, and it was not sent again in time"
+    if not was_sent:
         if diagnosis.state != "ready":
             return "it was never sent, as there was no connection: see the error and reconnecting events"
         return "it was never sent: the queue is longer than the server is fast, so send less or raise the timeout"

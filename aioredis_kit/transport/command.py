@@ -18,6 +18,7 @@ from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAW
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from aioredis_kit.exceptions import KitError
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.wire.encoder import Argument, Payload
 
@@ -30,6 +31,9 @@ class Lane(Protocol):
     """
 
     has_written: bool
+
+    def drop(self, error: KitError) -> None:
+        """Give the present connection up: something on it makes no sense."""
 
     def withdrawn(self, command: Command) -> None:
         """The caller of a command has gone before the command was handed to the transport."""
@@ -94,7 +98,8 @@ class Command(Slot):
         if self.deadline:
             return self.deadline
         timeout = self.options.timeout
-        return math.inf if timeout is None else self.written[0] + timeout
+        # What was issued in this very turn of the loop is written at its end, or gets a deadline then.
+        return self.written[0] + timeout if timeout is not None and self.was_sent else math.inf
 
     def again(self) -> Command:
         """Return the same command once more, with the same deadline."""

@@ -9,6 +9,8 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
+from redis.exceptions import DataError
+
 from aioredis_kit.exceptions import (
     ConnectError,
     ConnectionLostError,
@@ -126,7 +128,7 @@ class Connection:
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                await self._dial()
+                await self._dial(timeout)
                 await self._shake_hands(introduction, limit, timeout)
             self._machine.move_to(State.READY)
         except BaseException as error:
@@ -137,6 +139,10 @@ class Connection:
                 ) from None
             if isinstance(error, OSError):
                 raise _connect_error(self.address, error) from error
+            if isinstance(error, DataError):  # it names no value: those are the credentials
+                raise ConnectError(
+                    f"{self.address}: the handshake can't be sent: {error}", address=self.address
+                ) from None
             raise
 
     def send(self, slots: Iterable[Slot], now: float) -> bool:
@@ -220,9 +226,9 @@ class Connection:
         if self._machine.state is State.READY:
             self._owner.writable_changed(is_writable=is_writable)
 
-    async def _dial(self) -> None:
+    async def _dial(self, timeout: float) -> None:
         self._transport, self._shell = await self._dialler.dial(
-            lambda: ConnectionProtocol(self, self._machine, self._clock)
+            lambda: ConnectionProtocol(self, self._machine, self._clock), timeout=timeout
         )
         if self._failure is None:
             self._owner.connected()

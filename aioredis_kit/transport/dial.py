@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Sequence
 
     from aioredis_kit.options import SocketOptions
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
-_HAPPY_EYEBALLS_DELAY = 0.25  # RFC 8305, section 5: the recommended connection attempt delay, in seconds
+AddressInfo: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""What a look-up returns: the arguments for a socket, an official name, and where to connect it to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,15 @@ class Dialler:
     server_hostname: str | None
     options: SocketOptions
 
-    async def dial(self, protocol: Callable[[], ProtocolT]) -> tuple[asyncio.Transport, ProtocolT]:
+    async def dial(self, protocol: Callable[[], ProtocolT], *, timeout: float) -> tuple[asyncio.Transport, ProtocolT]:
         """Open a socket, and TLS on it.
+
+        The addresses of a name are tried one after the other. This is done here and not left to asyncio, whose own
+        race between them leaks sockets when it is cancelled.
+
+        Args:
+            protocol: Makes the protocol.
+            timeout: How long all is going to take at most, in seconds: each address gets its share.
 
         Raises:
             OSError: It can't be opened, or a certificate does not verify.
@@ -65,31 +73,45 @@ class Dialler:
             Safe. A half-open socket is closed.
         """
         loop = asyncio.get_running_loop()
-        address = self.address
-        if address.path is not None:
-            return await loop.create_unix_connection(protocol, address.path)
-        # Only asyncio's own loops know how to try several addresses at once.
-        extra = {"happy_eyeballs_delay": _HAPPY_EYEBALLS_DELAY}
-        connect: Callable[..., Awaitable[tuple[asyncio.Transport, ProtocolT]]] = loop.create_connection
-        transport, made = await connect(
-            protocol,
-            address.host,
-            address.port,
-            ssl=self.tls,
-            server_hostname=self._server_hostname(),
-            **(extra if isinstance(loop, asyncio.BaseEventLoop) else {}),
-        )
-        self._set_options(transport.get_extra_info("socket"))
-        return transport, made
+        if self.address.path is not None:
+            return await loop.create_unix_connection(protocol, self.address.path)
+        sock = await self._connect(timeout)
+        try:
+            self._set_options(sock)
+            name = None if self.tls is None else self.server_hostname or self.address.host
+            return await loop.create_connection(protocol, sock=sock, ssl=self.tls, server_hostname=name)
+        except BaseException:
+            sock.close()
+            raise
 
-    def _server_hostname(self) -> str | None:
-        if self.tls is None:
-            return None
-        return self.server_hostname or self.address.host
+    async def _connect(self, timeout: float) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        error: OSError = socket.gaierror(socket.EAI_NONAME, "the name has no address")
+        addresses = await self._look_up()
+        for family, kind, number, _, where in addresses:
+            sock = socket.socket(family, kind, number)
+            try:
+                sock.setblocking(False)  # noqa: FBT003  # it takes no keyword
+                async with asyncio.timeout(timeout / len(addresses)):
+                    await loop.sock_connect(sock, where)
+            except OSError as failure:  # a time-out is one, too
+                sock.close()
+                error = failure
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise error
 
-    def _set_options(self, sock: socket.socket | None) -> None:
-        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return
+    async def _look_up(self) -> Sequence[AddressInfo]:
+        host, port = self.address.host, self.address.port
+        try:  # an IP address needs no look-up, which would take a thread
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    def _set_options(self, sock: socket.socket) -> None:
         options = self.options
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.no_delay)
         if options.keep_alive is not None:

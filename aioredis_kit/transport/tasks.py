@@ -121,7 +121,7 @@ class Supervisor:
         context = contextvars.Context() if context is None else context.copy()
         if self._group is None:
             self._early.append((job, context))
-        elif not self._stopped.is_set():
+        elif not self._stopped.is_set() and self._task is not None and not self._task.done():
             name = f"{self._name}:{job.name}"
             _ = context.run(functools.partial(self._group.start_soon, self._run, job, name=name))
 

@@ -58,6 +58,11 @@ class Slot:
         """Whether somebody still waits for the reply."""
         return self.state <= IN_FLIGHT
 
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was ever handed to a transport; also if it waits to be sent again."""
+        return getattr(self, "written", None) is not None
+
     def abandon(self) -> None:
         """Note that nobody waits any more. Does nothing to a slot that has ended."""
         if self.state == UNWRITTEN:

@@ -231,7 +231,7 @@ class Machine:
     def _refuse_unasked(self) -> None:
         """Break if there is more than was asked for. Nothing of it has been parsed yet."""
         if self._decoder.has_data():
-            reply = self._decoder.read(True)  # noqa: FBT003  # hiredis takes no keyword
+            reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
             text = f": {reply}" if isinstance(reply, Exception) else ""
             raise FramingError(f"a reply that nobody had asked for{text}")
 

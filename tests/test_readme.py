@@ -1,0 +1,224 @@
+"""The README says what is so: its code runs, its commands exist, its tables are the code's."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import builtins
+import dataclasses
+import functools
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import redis.exceptions
+import yaml
+
+import aioredis_kit
+from aioredis_kit import options, pytest_plugin
+from aioredis_kit.events import EVENT_NAMES, Event
+from aioredis_kit.options import Options, TLSOptions
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+URL = "redis://localhost:6379"
+HAS_ENTRY_POINT = any(each.name == "aioredis_kit" for each in importlib.metadata.entry_points(group="pytest11"))
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+PYTHON = blocks("python")
+PROGRAMS = [code for code in PYTHON if "asyncio.run(" in code]
+TEST_FILES = [code for code in PYTHON if "def test_" in code]
+FRAGMENTS = [code for code in PYTHON if code not in PROGRAMS + TEST_FILES]
+COMMANDS = [
+    command.strip()
+    for line in "".join(blocks("shell")).splitlines()
+    for command in line.split("&&")  # and nothing else of the shell's language
+]
+
+
+def table(heading: str) -> list[list[str]]:
+    """Return the rows of the first table after a heading, without its head."""
+    lines = README.partition(f"\n## {heading}\n")[2].splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[first + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def run(*arguments: str | Path, cwd: Path) -> str:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_kind_of_code_is_there():
+    """The tests below don't pass for want of anything to test."""
+    assert len(PROGRAMS) == 1
+    assert len(TEST_FILES) == 1
+    assert len(FRAGMENTS) >= 4
+    assert len(COMMANDS) >= 10
+    assert README.count("```") == 2 * sum(len(blocks(language)) for language in ("python", "shell", "toml"))
+
+
+@pytest.mark.parametrize("code", PROGRAMS)
+def test_a_program_runs(code, redis_url, tmp_path):
+    assert URL in code
+    assert run("-c", code.replace(URL, redis_url), cwd=tmp_path) == "Ada\n"
+
+
+@pytest.mark.parametrize("code", TEST_FILES)
+def test_a_test_file_passes(code, tmp_path):
+    (tmp_path / "test_of_mine.py").write_text(code, encoding="utf-8")
+    load = [] if HAS_ENTRY_POINT else ["-p", "aioredis_kit.pytest_plugin"]
+    scope = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio warns where it is unset
+    output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", scope, *load, cwd=tmp_path)
+    assert f"{code.count('def test_')} passed" in output
+
+
+@pytest.mark.parametrize("code", FRAGMENTS)
+async def test_a_fragment_runs(code, redis_url, redis_client):
+    """With a connected client named ``client``, and ``await`` as in the asyncio REPL."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compiled = compile(code.replace(URL, redis_url), "README.md", "exec", flags=flags, dont_inherit=True)
+    outcome = eval(compiled, {"client": redis_client})
+    if inspect.isawaitable(outcome):
+        await outcome
+    assert await redis_client.ping()
+
+
+def test_the_two_commands_are_there():
+    assert "pip install uv && uv run examples/quickstart.py\npip install uv && uv run pytest\n" in blocks("shell")
+    assert PROJECT["tool"]["uv"]["default-groups"] == ["dev"]
+    assert "aioredis_kit[testing,uvloop]" in PROJECT["dependency-groups"]["dev"]
+    assert PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_can_be_given(command):
+    """What it names is there: files, modules, tools, options, services, extras."""
+    match shlex.split(command):
+        case ["uv", "run", "python", "-m", module]:
+            assert importlib.util.find_spec(f"{module}.__main__")
+        case ["uv", "run", path, *_] if path.endswith(".py"):
+            compile((ROOT / path).read_text(encoding="utf-8"), path, "exec")
+        case ["uv", "run", "pytest", *arguments]:
+            assert all(argument in pytest_help() for argument in arguments if argument.startswith("--"))
+        case ["uv", "run", tool, *_]:
+            package = {"lint-imports": "import-linter"}.get(tool, tool)
+            assert any(line.startswith(package) for line in PROJECT["dependency-groups"]["dev"])
+        case ["bash", path]:
+            subprocess.run(["bash", "-n", ROOT / path], check=True)
+        case ["docker", "compose", "up", *arguments]:
+            services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+            assert {each for each in arguments if not each.startswith("--")} <= services.keys()
+        case ["pip", "install", requirement]:
+            check_requirement(requirement)
+        case _:
+            pytest.fail(f"nothing here knows how to check {command!r}")
+
+
+@functools.cache
+def pytest_help() -> str:
+    return run("-m", "pytest", "--help", cwd=ROOT)
+
+
+def check_requirement(requirement: str) -> None:
+    if extras := re.fullmatch(r"\.\[(.*)\]", requirement):
+        assert set(extras[1].split(",")) <= PROJECT["project"]["optional-dependencies"].keys()
+    else:
+        assert requirement in {"uv", ".", "arq", *PROJECT["project"]["dependencies"]}
+
+
+def test_commands_in_the_text_can_be_given():
+    for command in re.findall(r"`((?:pip|uv|docker|bash) [^`]+)`", README):
+        test_a_command_can_be_given(command)
+
+
+def test_the_override_is_our_own_requirement():
+    (settings,) = map(tomllib.loads, blocks("toml"))
+    (override,) = settings["tool"]["uv"]["override-dependencies"]
+    assert override in PROJECT["project"]["dependencies"]
+
+
+def test_the_options_are_those_of_the_code():
+    """Names, defaults, meanings, and other names."""
+    aliases: dict[str, set[str]] = {}
+    for name, meaning in options._REDIS_PY.items():
+        if isinstance(meaning, options._Alias):
+            aliases.setdefault(meaning.option, set()).add(name)
+    shown = {}
+    for name, default, meaning, others in table("Options"):
+        shown[name.strip("`")] = ast.literal_eval(default.strip("`")), meaning, set(re.findall(r"`(\w+)`", others))
+    assert shown == {
+        field.name: (field.default, field.metadata["meaning"], aliases.get(field.name, set()))
+        for field in dataclasses.fields(Options)
+        if "kind" in field.metadata
+    }
+
+
+def test_the_events_are_those_of_the_code():
+    shown = {}
+    for event, _ in table("Events"):
+        name, arguments = re.fullmatch(r"`([\w-]+)(?:\((.*)\))?`", event).groups()
+        shown[name] = len(arguments.split(",")) if arguments else 0
+    kinds = {kind.name: kind for kind in Event.__subclasses__()}
+    assert shown == {
+        name: len(kind(*dataclasses.fields(kind)).arguments) for name, kind in kinds.items() if name in EVENT_NAMES
+    }
+
+
+def test_the_fixtures_are_those_of_the_plugin():
+    shown = {name.strip("`") for name, _ in table("A first test")}
+    assert shown == {name for name in vars(pytest_plugin) if name.startswith("redis_")}
+
+
+def test_what_is_named_exists():
+    """Errors, and options with their values, are spelled as in the code."""
+    errors = set(re.findall(r"`(\w+Error)`", README))
+    assert len(errors) >= 12
+    homes = (aioredis_kit, redis.exceptions, builtins, asyncio)
+    assert not {error for error in errors if not any(hasattr(home, error) for home in homes)}
+    given = set(re.findall(r"`(\w+)=", README))
+    assert len(given) >= 3
+    assert given <= {field.name for field in dataclasses.fields(Options)} | options._REDIS_PY.keys()
+    tls_options = re.search(r"a `TLSOptions` \((.*?)…\)", README, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", tls_options)) <= {field.name for field in dataclasses.fields(TLSOptions)}
+
+
+def test_the_links_lead_somewhere():
+    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("https://"):
+            assert (ROOT / target).is_file()
+
+
+def test_there_is_room_for_the_benchmark():
+    assert re.search(r"^<!-- benchmark -->\n.+\n<!-- /benchmark -->$", README, re.MULTILINE | re.DOTALL)
