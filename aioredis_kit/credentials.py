@@ -66,7 +66,8 @@ def read_credentials(answer: object) -> Credentials:
             f"the credential provider returned {type(answer).__name__!r}: it must return Credentials "
             "or a (username, password) pair"
         )
-    if not isinstance(credentials.password, str) or not isinstance(credentials.username, str | None):
+    parts: tuple[object, object] = (credentials.username or "", credentials.password)
+    if not all(isinstance(part, str) for part in parts):
         raise ConfigurationError(
             "the credential provider returned a user name or password that is no text: both must be str"
         )

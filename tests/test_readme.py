@@ -8,7 +8,6 @@ import builtins
 import dataclasses
 import functools
 import importlib.metadata
-import importlib.util
 import inspect
 import os
 import re
@@ -123,7 +122,7 @@ def test_a_command_can_be_given(command):
     """What it names is there: files, modules, tools, options, services, extras."""
     match shlex.split(command):
         case ["uv", "run", "python", "-m", module]:
-            assert importlib.util.find_spec(f"{module}.__main__")
+            assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case ["uv", "run", path, *_] if path.endswith(".py"):
             compile((ROOT / path).read_text(encoding="utf-8"), path, "exec")
         case ["uv", "run", "pytest", *arguments]:
@@ -222,3 +221,8 @@ def test_the_links_lead_somewhere():
 
 def test_there_is_room_for_the_benchmark():
     assert re.search(r"^<!-- benchmark -->\n.+\n<!-- /benchmark -->$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_changelog_knows_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(PROJECT['project']['version'])}\] - ", changelog, re.MULTILINE)

@@ -119,7 +119,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
 
     # Commands.
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912, PLR0915  # calls cost
+    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912  # calls cost
         """Send one command and return its response.
 
         Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
@@ -176,23 +176,14 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         reply = command.reply
         if reply.__class__ not in PLAIN:
             try:
-                reply = await core.settle(command, reply)
+                reply = command.reply = await core.settle(command, reply)
             except ResponseError:
                 if EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
                 raise
         if plan.is_plain:
             return reply
-        if plan.succeeded is not None:
-            plan.succeeded(plan, command)
-        callback = plan.callback
-        if callback is None:
-            return reply
-        if options:
-            options.pop(EMPTY_RESPONSE, None)
-            response = callback(reply, **options)
-        else:
-            response = callback(reply)
+        response = plan.respond(command, options)
         if response.__class__ in PLAIN or not isawaitable(response):
             return response
         return await response

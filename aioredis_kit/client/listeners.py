@@ -30,7 +30,13 @@ BACKLOG: Final = 100
 
 
 class Spawner(Protocol):
-    """Runs coroutine functions: the client."""
+    """Where an event happens: a life of the client, which runs the asynchronous listeners.
+
+    Attributes:
+        loop: The event loop.
+    """
+
+    loop: asyncio.AbstractEventLoop
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
         """Run a function as a task of the client's, in a context."""
@@ -63,15 +69,11 @@ class Listener:
 class Listeners:
     """All listeners of one client.
 
-    Args:
-        spawner: Runs the asynchronous ones.
-
     Attributes:
         dropped: How many events were not delivered because too many waited for an asynchronous listener.
     """
 
-    def __init__(self, spawner: Spawner) -> None:
-        self._spawner = spawner
+    def __init__(self) -> None:
         self._by_event: dict[str, list[Listener]] = {}
         self._busy: set[Listener] = set()
         self._changed = asyncio.Event()
@@ -99,7 +101,7 @@ class Listeners:
                 return True
         return False
 
-    def emit(self, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+    def emit(self, event: Event, spawner: Spawner) -> None:
         """Let the listeners of an event be called at the loop's next turn."""
         listeners = self._by_event.get(event.name, ())
         if not listeners and isinstance(event, Failed):
@@ -108,9 +110,9 @@ class Listeners:
             if listener.only_once:
                 self._forget(event.name, listener)
             if listener.is_async:
-                self._enqueue(listener, event, loop)
+                self._enqueue(listener, event, spawner)
             else:
-                loop.call_soon(self._call, listener, event, loop, context=listener.context)
+                spawner.loop.call_soon(self._call, listener, event, spawner, context=listener.context)
 
     async def wait_idle(self) -> None:
         """Wait until the asynchronous listeners are done, except one that runs in the current task.
@@ -126,13 +128,13 @@ class Listeners:
     def _forget(self, event: str, listener: Listener) -> None:
         self._by_event[event] = [other for other in self._by_event[event] if other is not listener]
 
-    def _call(self, listener: Listener, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+    def _call(self, listener: Listener, event: Event, spawner: Spawner) -> None:
         try:
             listener.function(*event.arguments)
         except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
-            self._raised(event, error, loop)
+            self._raised(event, error, spawner)
 
-    def _enqueue(self, listener: Listener, event: Event, loop: asyncio.AbstractEventLoop) -> None:
+    def _enqueue(self, listener: Listener, event: Event, spawner: Spawner) -> None:
         if len(listener.backlog) >= BACKLOG:
             self.dropped += 1
             return
@@ -140,11 +142,11 @@ class Listeners:
         if not listener.is_busy:
             listener.is_busy = True
             self._busy.add(listener)
-            self._spawner.spawn(
-                lambda: self._work_off(listener, loop), name=f"listener:{event.name}", context=listener.context
+            spawner.spawn(
+                lambda: self._work_off(listener, spawner), name=f"listener:{event.name}", context=listener.context
             )
 
-    async def _work_off(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    async def _work_off(self, listener: Listener, spawner: Spawner) -> None:
         listener.task = asyncio.current_task()
         try:
             while listener.backlog:
@@ -152,15 +154,15 @@ class Listeners:
                 try:
                     await listener.function(*event.arguments)
                 except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
-                    self._raised(event, error, loop)
+                    self._raised(event, error, spawner)
         finally:
             listener.task = None
             listener.is_busy = False
             self._busy.discard(listener)
             self._changed.set()
 
-    def _raised(self, event: Event, error: Exception, loop: asyncio.AbstractEventLoop) -> None:
+    def _raised(self, event: Event, error: Exception, spawner: Spawner) -> None:
         if isinstance(event, Failed):
             logger.error("a listener of 'error' raised", exc_info=error)
         else:
-            self.emit(Failed(error), loop)
+            self.emit(Failed(error), spawner)

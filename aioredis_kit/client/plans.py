@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import DataError
 
-from aioredis_kit._redispy import response_callbacks
+from aioredis_kit._redispy import EMPTY_RESPONSE, response_callbacks
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.policy.commands import Lane, split_name
 
@@ -62,6 +62,22 @@ class Plan:
         self.prepare = prepare
         self.succeeded = succeeded
         self.is_plain = callback is None and succeeded is None
+
+    def respond(self, command: Command, options: dict[str, Any]) -> Any:
+        """Return the response that the reply of a command makes; it may be awaitable.
+
+        Args:
+            command: The command, answered.
+            options: For the callback.
+        """
+        if self.succeeded is not None:
+            self.succeeded(self, command)
+        if self.callback is None:
+            return command.reply
+        if not options:
+            return self.callback(command.reply)
+        options.pop(EMPTY_RESPONSE, None)
+        return self.callback(command.reply, **options)
 
     def take(self, callback: Callback | None) -> None:
         """Use another callback."""

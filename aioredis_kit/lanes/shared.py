@@ -58,6 +58,9 @@ class LaneOwner(Protocol):
     def given_up(self, error: ConnectError) -> None:
         """The reconnect strategy gave up."""
 
+    def configure(self, command: Command) -> None:
+        """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
+
 
 class SharedLane:
     """The queue in front of one link.
@@ -176,6 +179,10 @@ class SharedLane:
             # A new queue: somebody may be going through the old one.
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
             self._withdrawn = 0
+
+    def configure(self, command: Command) -> None:
+        """See ``transport.command.Lane``."""
+        self._owner.configure(command)
 
     def drop(self, error: KitError) -> None:
         """See ``transport.command.Lane``."""

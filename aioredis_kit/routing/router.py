@@ -40,9 +40,6 @@ class Router(Protocol):
     def expect_timeout(self, shortest: float) -> None:
         """Know the shortest time-out that commands have from now on, in seconds."""
 
-    def configure(self, command: Command) -> None:
-        """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
-
     async def run(self) -> None:
         """Keep the connections alive: a job of the client."""
 

@@ -18,7 +18,6 @@ class SingleRouter:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.dispatch = endpoint.shared.issue
-        self.configure = endpoint.configure
         self.run = endpoint.run
         self.close = endpoint.close
         self.destroy = endpoint.destroy

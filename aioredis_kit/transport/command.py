@@ -35,6 +35,9 @@ class Lane(Protocol):
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""
 
+    def configure(self, command: Command) -> None:
+        """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
+
     def withdrawn(self, command: Command) -> None:
         """The caller of a command has gone before the command was handed to the transport."""
 

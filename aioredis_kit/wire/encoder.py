@@ -51,6 +51,13 @@ class Encoder:
         Raises:
             DataError: An argument is of no type that Redis can store, or can't be encoded.
         """
+        if len(args) == 2:  # a name and one argument: most often there is no more, and a loop costs
+            kind = args[1].__class__
+            if (kind is str or kind is bytes) and len(args[1]) < LARGE:  # type: ignore[arg-type]  # as just asked
+                try:
+                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as below
+                except UnicodeEncodeError:
+                    return self._encode_checked(args)
         for arg in args:
             kind = arg.__class__
             if kind is str or kind is bytes:

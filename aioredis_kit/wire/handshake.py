@@ -8,7 +8,7 @@ later on the same connection.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import AuthenticationError
@@ -54,7 +54,7 @@ class Step:
     """
 
     name: str
-    args: tuple[str | int, ...]
+    args: tuple[str | int, ...] = field(repr=False)
     is_required: bool = True
 
 
@@ -146,15 +146,11 @@ class Handshake:
             hint = "; the server asks for a password: set password= or credential_provider="
         elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
             hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
-        text = self._without_secret(str(reply), error_code(reply))
+        # A server quotes a command that it does not know, and so the credentials.
+        text = str(reply).partition(", with args")[0]
+        credentials = self._introduction.credentials
+        if credentials is not None and credentials.password and credentials.password in text:
+            text = error_code(reply).partition(":")[0]
         error = kind(f"{self._address} refused {step.name}: {text}{hint}", step=step.name, address=self._address)
         error.__cause__ = reply if text == str(reply) else None
         return error
-
-    def _without_secret(self, text: str, code: str) -> str:
-        """Cut what a server quotes of a command that it does not know."""
-        credentials = self._introduction.credentials
-        for shown in (text, text.partition(", with args")[0]):
-            if credentials is None or not credentials.password or credentials.password not in shown:
-                return shown
-        return code

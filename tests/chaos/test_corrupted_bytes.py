@@ -4,7 +4,8 @@ A token ends with its own checksum, so that a reply that is somebody else's is t
 What no client can see is left out, and it is little:
 
 - A damaged length that happens to end where another reply ends. Tokens have a length for which no single byte makes
-  such a one.
+  such a one. Other lengths make the reply itself damaged (too short, or with what followed it on the wire inside) and
+  the stream broken.
 - Damage on the way to the server, with more commands behind it. It makes the server answer a command's parts one by
   one, in the best of form. So in that direction one command flies at a time: what is too much then belongs to nobody.
 """
@@ -25,8 +26,15 @@ TOKEN = 20
 REPLY = len(b"$20\r\n") + TOKEN + len(b"\r\n")
 REQUEST = len(b"*2\r\n$4\r\nECHO\r\n") + REPLY
 BATCH = 64
-OPTIONS = {"command_timeout": 0.3, "ping_interval": 0.5, "ping_timeout": 0.3, "reconnect_strategy": 0.0}
-"""A stream out of step can look as if it were waiting for more: then it is the deadlines that end the waiting."""
+OPTIONS = {
+    "command_timeout": 0.3,
+    "ping_interval": 0.5,
+    "ping_timeout": 0.3,
+    "reconnect_strategy": 0.0,
+    "retry_unanswered": "never",
+}
+"""A damaged stream can look as if more were to come: then it is the deadlines that end the waiting. Nothing is sent
+again, so that each damage shows in what the callers got."""
 TYPES = b"+-:$*_,#!=(%~>|"
 """The first bytes that a RESP3 frame may have."""
 
@@ -99,7 +107,7 @@ async def test_a_damaged_reply_reaches_nobody_else(server, rng, is_long):
             assert not strangers, f"reply {victim}, byte {position} ^ {mask:#x}: {strangers}"
         await serves(client)
     print(f"{number + 1} bytes damaged in {(number + 1) * BATCH} replies: {dict(outcomes)}")
-    assert outcomes["right"] > BATCH
+    assert outcomes["right"] > number * BATCH / 2
     assert outcomes[ReplyProtocolError.__name__] > 0
 
 

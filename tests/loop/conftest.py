@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -47,3 +48,11 @@ async def clock(monkeypatch):
     """Virtual time for the test's loop and the clients that it makes; a function of the seconds so far."""
     with virtual_time(asyncio.get_running_loop(), monkeypatch) as elapsed:
         yield elapsed
+
+
+@pytest.fixture
+def unused_port():
+    """A port on which nobody listens, and nobody will: it is bound."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]

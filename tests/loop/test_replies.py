@@ -98,7 +98,9 @@ async def test_read_only_lets_the_others_have_their_replies_first(peer, client):
     """What is in flight is answered on the old connection; what comes in meanwhile waits for the new one."""
     assert await client.set("k", 1) is True
     old = peer.connections[0]
-    tasks = [asyncio.create_task(client.execute_command(*args)) for args in (("SLOW", 1), ("MSET", "k", 2), ("SLOW", 2))]
+    tasks = [
+        asyncio.create_task(client.execute_command(*args)) for args in (("SLOW", 1), ("MSET", "k", 2), ("SLOW", 2))
+    ]
     for _ in tasks:
         await until(lambda: old._unanswered)
         old._unanswered.popleft()
@@ -167,7 +169,13 @@ async def test_invalid_text_ends_its_command_alone(peer, make_client):
     """In a bulk string, inside an array, in the middle of a batch."""
     client = await make_client(decode_responses=True).connect()
     bad = b"\xff\xfe"
-    answers = [resp.bulk("a"), resp.bulk(bad), resp.bulk("b"), resp.array(resp.bulk("x"), resp.bulk(bad)), resp.bulk("c")]
+    answers = [
+        resp.bulk("a"),
+        resp.bulk(bad),
+        resp.bulk("b"),
+        resp.array(resp.bulk("x"), resp.bulk(bad)),
+        resp.bulk("c"),
+    ]
     peer.on("GET", *answers)
     replies = await asyncio.gather(*(client.get(str(n)) for n in range(5)), return_exceptions=True)
     assert [replies[0], replies[2], replies[4]] == ["a", "b", "c"]
