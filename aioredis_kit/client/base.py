@@ -99,6 +99,11 @@ class ClientCore:
         """See ``RedisClient.is_ready``."""
         return self.loop is not None and self._life is not None and self._life.router.is_ready
 
+    @property
+    def socket_writes(self) -> int:
+        """See ``RedisClient.socket_writes``."""
+        return 0 if self._life is None else self._life.router.socket_writes
+
     def forget_plans(self) -> None:
         """Make all plans anew."""
         for plans in self._plans:

@@ -321,6 +321,11 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         return self._core.is_ready
 
     @property
+    def socket_writes(self) -> int:
+        """How many times it wrote to a socket since it was last opened: many commands share one write."""
+        return self._core.socket_writes
+
+    @property
     def state(self) -> ClientState:
         """What it is doing."""
         return self._core.state

@@ -59,6 +59,7 @@ class Life:
         is_wanted: Whether somebody needs it who isn't waiting in ``connect``.
         waiters: How many wait in ``connect``.
         latest_failure: The last error of connecting.
+        has_ended: Whether it is over; nothing of it is heard any more.
     """
 
     def __init__(
@@ -76,16 +77,16 @@ class Life:
         self._address = str(equipment.dialler.address)
         self._close_timeout = equipment.options.close_timeout
         self._listeners = listeners
-        self._has_ended = False
+        self.has_ended = False
         self._supervisor = Supervisor(name=f"aioredis-kit:{self._address}", cancelled=lambda: owner.cancelled(self))
         self._supervisor.start()
         self._supervisor.spawn(self._job(self.router.run, "link"))
 
     def end(self, refusal: KitError, *, is_terminated: bool) -> None:
         """End all that is pending, tell the listeners, and let the tasks end. Idempotent."""
-        if self._has_ended:
+        if self.has_ended:
             return
-        self._has_ended = True
+        self.has_ended = True
         self.router.destroy(refusal)
         if not self.outcome.done():
             self.outcome.set_result(refusal)
@@ -113,7 +114,7 @@ class Life:
 
     def happened(self, event: Event) -> None:
         """See ``EndpointOwner``."""
-        if self._has_ended:
+        if self.has_ended:
             return
         match event:
             case Ready():

@@ -34,9 +34,11 @@ class Spawner(Protocol):
 
     Attributes:
         loop: The event loop.
+        has_ended: Whether nothing is emitted any more.
     """
 
     loop: asyncio.AbstractEventLoop
+    has_ended: bool
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
         """Run a function as a task of the client's, in a context."""
@@ -162,7 +164,7 @@ class Listeners:
             self._changed.set()
 
     def _raised(self, event: Event, error: Exception, spawner: Spawner) -> None:
-        if isinstance(event, Failed):
-            logger.error("a listener of 'error' raised", exc_info=error)
+        if isinstance(event, Failed) or spawner.has_ended:
+            logger.error("a listener of %r raised", event.name, exc_info=error)
         else:
             self.emit(Failed(error), spawner)

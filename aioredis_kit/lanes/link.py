@@ -102,7 +102,13 @@ class Link:
         self._was_ready = False
         self._health: HealthCheck | None = None
         self._loss: asyncio.Future[KitError] | None = None
-        self._latest: Connection | None = None  # the last connection made, for as long as its socket is open
+        self._latest: Connection | None = None  # the last connection made
+        self._earlier_writes = 0  # of the connections before that
+
+    @property
+    def writes(self) -> int:
+        """How many times it wrote to a transport, on all its connections."""
+        return self._earlier_writes + (self._latest.writes if self._latest is not None else 0)
 
     def has_closed(self) -> bool:
         """Whether no further connection is made."""
@@ -200,6 +206,7 @@ class Link:
         decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply)
         machine = Machine(decoder, decode=options.decode_responses)
         connection = Connection(self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock)
+        self._earlier_writes = self.writes
         self._latest = connection
         await connection.open(introduction, timeout=options.connect_timeout)
         return connection

@@ -25,6 +25,11 @@ class Router(Protocol):
         ...
 
     @property
+    def socket_writes(self) -> int:
+        """How many times something was written to a socket."""
+        ...
+
+    @property
     def is_ready(self) -> bool:
         """Whether a command issued now is written now, wherever it goes."""
         ...

@@ -24,6 +24,11 @@ class SingleRouter:
         self.wait_closed = endpoint.wait_closed
 
     @property
+    def socket_writes(self) -> int:
+        """See ``Router``."""
+        return self._endpoint.shared.link.writes
+
+    @property
     def is_ready(self) -> bool:
         """See ``Router``."""
         return self._endpoint.shared.is_ready

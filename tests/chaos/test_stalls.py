@@ -6,8 +6,9 @@ Waits are short versions of the defaults, in the same proportions.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
 import time
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -22,6 +23,9 @@ from aioredis_kit.testing import FaultProxy, RedisServer
 
 TOLERANCE = 0.1
 """Seconds by which a bound may be missed: deadlines are noticed up to 50 ms late, and the machine is shared."""
+
+BLOCKED = 0.45
+"""For how long the event loop stands still, in seconds."""
 
 
 class Losses:
@@ -47,7 +51,7 @@ async def keep_asking(client):
     """Ask every few milliseconds; each command ends by its deadline, whatever with."""
 
     async def ask():
-        with contextlib.suppress(CommandTimeoutError, ConnectionLostError):
+        with suppress(CommandTimeoutError, ConnectionLostError):
             await client.get("key")
 
     async with asyncio.TaskGroup() as group:
@@ -178,20 +182,51 @@ async def test_a_server_that_accepts_and_never_answers(server):
     await client.close()
 
 
+class Blocking(asyncio.Protocol):
+    """A program's own protocol, which blocks the loop where it reads: some loops run their timers right after that."""
+
+    def __init__(self):
+        self.has_blocked = asyncio.Event()
+
+    def data_received(self, data):
+        time.sleep(BLOCKED)
+        self.has_blocked.set()
+
+
+@asynccontextmanager
+async def blocking_protocol():
+    """Return such a protocol, and the socket that makes it block."""
+    near, far = socket.socketpair()
+    with far:
+        transport, protocol = await asyncio.get_running_loop().create_connection(Blocking, sock=near)
+        try:
+            yield protocol, far
+        finally:
+            transport.close()
+
+
 @pytest.mark.pins("4.9")
 @pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 async def test_a_blocked_event_loop_drops_no_connection(server, is_long):
     """A loop that stands still for longer than any ping may take finds its connection healthy when it goes on."""
-    async with create_client(server.url, ping_interval=0.1, ping_timeout=0.3, command_timeout=0.2) as client:
+    async with (
+        create_client(server.url, ping_interval=0.1, ping_timeout=0.3, command_timeout=0.2) as client,
+        blocking_protocol() as (protocol, far),
+    ):
         losses = Losses(client)
         connection = await client.client_id()
-        for turn in range(20 if is_long else 2):
+        for turn in range(20 if is_long else 4):
             server.pause()
             with pytest.raises(CommandTimeoutError):
                 await client.get("key")  # so that a ping is out
             server.resume()
-            for _ in range(1 + turn % 2):
-                time.sleep(0.45)  # noqa: ASYNC251 -- it is what this test is about
-                await asyncio.sleep(0)
+            if turn % 2:
+                for _ in range(2):
+                    time.sleep(BLOCKED)  # noqa: ASYNC251 -- it is what this test is about
+                    await asyncio.sleep(0)
+            else:
+                protocol.has_blocked.clear()
+                far.send(b"now")
+                await protocol.has_blocked.wait()
             assert await client.client_id() == connection
         assert not losses.errors
