@@ -193,31 +193,31 @@ class ClientCore:
         Raises:
             RuntimeError: It belongs to another loop, thread or process.
         """
+        life = self._check_owner()
+        if life is not None and asyncio.get_running_loop() is not life.loop:
+            raise _stranger(life)
+
+    def _check_owner(self) -> Life | None:
+        """Return the life of a client that is open, if this is its process and its loop still exists."""
         life = self._life
-        if life is None or self.loop is None:
-            return
+        if life is None or self.state is ClientState.NEW or not (self.is_open or self.state is ClientState.CLOSING):
+            return None
         if os.getpid() != life.process:
             raise RuntimeError(
                 f"this client was opened in process {life.process} and is used in its forked child {os.getpid()}: "
                 "create a client in the child"
             )
-        loop = asyncio.get_running_loop()
-        if loop is life.loop:
-            return
         if life.loop.is_closed():
+            self._life = self.loop = None
+            self.state = ClientState.NEW
             warnings.warn(
                 f"the event loop of an open client was closed; what was pending on it is lost: {life.loop!r}",
                 ResourceWarning,
                 stacklevel=4,
                 source=self,
             )
-            self._life = self.loop = None
-            self.state = ClientState.NEW
-            return
-        raise RuntimeError(
-            f"this client belongs to {life.loop!r} of thread {life.thread} and is used on {loop!r} of thread "
-            f"{threading.get_ident()}: create a client for each event loop, or close it before"
-        )
+            return None
+        return life
 
     # Closing.
 
@@ -249,19 +249,23 @@ class ClientCore:
 
     def destroy(self) -> None:
         """See ``RedisClient.destroy``."""
-        if self._life is not None and (self.is_open or self.state is ClientState.CLOSING):
-            self._end(self._life, ClientState.CLOSED)
+        life = self._check_owner()
+        if life is None:
+            return
+        if threading.get_ident() != life.thread:
+            raise _stranger(life)
+        self._end(life, ClientState.CLOSED)
 
     def abandoned(self) -> None:
         """No façade refers to the client any more: destroy it, from whatever thread this is."""
         life = self._life
         if life is None or not self.is_open or os.getpid() != life.process:
             return
+        if not life.loop.is_closed():
+            life.loop.call_soon_threadsafe(self.cancelled, life)
         warnings.warn(
             f"a client of {self.equipment.dialler.address} was not closed", ResourceWarning, stacklevel=2, source=self
         )
-        if not life.loop.is_closed():
-            life.loop.call_soon_threadsafe(self.destroy)
 
     def _end(self, life: Life, state: ClientState, cause: ConnectError | None = None) -> None:
         """The one way out of being open."""
@@ -296,8 +300,8 @@ class ClientCore:
 
     def cancelled(self, life: Life) -> None:
         """See ``LifeOwner``."""
-        if life is self._life:
-            self.destroy()
+        if life is self._life and (self.is_open or self.state is ClientState.CLOSING):
+            self._end(life, ClientState.CLOSED)
 
     def _note_protocol(self, protocol: int) -> None:
         for plans in self._plans:
@@ -336,6 +340,29 @@ class ClientCore:
                 self.listeners.remove(end, note_end)
         return arguments[0] if len(arguments) == 1 else arguments or None
 
+    def dispatch_anew(self, command: Command, error: RuntimeError) -> Command:
+        """Dispatch a command on the running loop, if that of the client was closed under it.
+
+        Raises:
+            RuntimeError: The client belongs to another loop, thread or process.
+        """
+        self.check_home()
+        if self.loop is not None:
+            raise error
+        command = command.again(self.admit())
+        self.dispatch(command)
+        return command
+
+    def forsake(self, command: Command, error: BaseException) -> None:
+        """Note that a command is awaited no longer, because awaiting it raised.
+
+        Raises:
+            RuntimeError: Because the client belongs to another loop, thread or process.
+        """
+        command.abandon()
+        if isinstance(error, RuntimeError):
+            self.check_home()
+
     async def settle(self, command: Command, reply: Any) -> Any:
         """Raise what a command got instead of a reply, or send it again where the server did nothing.
 
@@ -345,6 +372,7 @@ class ClientCore:
         Cancellation:
             As for a command.
         """
+        command.reply = None  # an exception holds its caller's frames, and the command may stay in a queue
         if not isinstance(reply, BaseException):
             error = ReplyProtocolError("a push came where a reply was due", maybe_executed=True)
             command.lane.drop(error)
@@ -365,7 +393,7 @@ class ClientCore:
             if self.loop is None or self.equipment.clock() + delay >= command.due:
                 raise refusal
             await asyncio.sleep(delay)
-            command = command.again()
+            command = command.again(self.loop)
             reply = await self._send_again(command)
             if isinstance(reply, KitError) and not reply.maybe_executed:
                 raise refusal
@@ -375,7 +403,18 @@ class ClientCore:
         self.dispatch(command)
         try:
             await command
-        except BaseException:
-            command.abandon()
+        except BaseException as error:
+            self.forsake(command, error)
             raise
         return command.reply
+
+
+def _stranger(life: Life) -> RuntimeError:
+    try:
+        where = f"the event loop {asyncio.get_running_loop()!r}"
+    except RuntimeError:
+        where = "no event loop"
+    return RuntimeError(
+        f"this client belongs to the event loop {life.loop!r} of thread {life.thread} and is used on {where} of thread "
+        f"{threading.get_ident()}: create a client for each event loop, or close it before"
+    )

@@ -147,8 +147,9 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         # The path of every command: what looks unrolled here was measured.
         core = self._core
         loop = core.loop or core.admit()
-        plan = self._by_name.get(args[0]) if args else None
-        if plan is None:
+        try:
+            plan = self._by_name[args[0]]
+        except (KeyError, IndexError, TypeError):
             plan = self._plans.make(args)
         if plan.prepare is not None:
             args = plan.prepare(args)
@@ -164,14 +165,12 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         command = Command(loop, args, self._encode(args), decode, self._options)
         try:
             core.dispatch(command)
-        except RuntimeError:
-            core.check_home()
-            raise
+        except RuntimeError as error:
+            command = core.dispatch_anew(command, error)
         try:
             await command
-        except BaseException:  # cancelled at the very moment of the reply, or the coroutine is closed
-            command.abandon()
-            core.check_home()
+        except BaseException as error:  # cancelled at the very moment of the reply, closed, or on a foreign loop
+            core.forsake(command, error)
             raise
         reply = command.reply
         if reply.__class__ not in PLAIN:

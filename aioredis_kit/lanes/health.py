@@ -100,6 +100,8 @@ class HealthCheck:
 
         def answered(_: Query) -> None:
             self._answered(self._connection.last_read - sent_at)
+            if self._timer is not None:  # the next look was for the case that no answer comes
+                self._look()
 
         self._connection.send([Query(self._ping, answered)], sent_at)
 

@@ -30,7 +30,7 @@ from aioredis_kit.lanes.sweep import Sweep
 from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command
 from aioredis_kit.wire.encoder import LARGE, size_of
-from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN, Slot
+from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +46,8 @@ _BATCH: Final = 64 * 1024
 """How much is joined into one write, in bytes: the transport's high-water mark."""
 _FEW: Final = 512
 """So many commands are written without a look at their sizes. Nearly always there are fewer."""
+_HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
+"""An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
 _MANY_WITHDRAWN: Final = 1024
 
 
@@ -406,12 +408,13 @@ class SharedLane:
         ahead = ahead_bytes = 0
         for queue in (flying, self._waiting):
             for command in queue:
-                if isinstance(command, Command) and command.state <= IN_FLIGHT:
+                if isinstance(command, Command) and command.state in _HAS_DEADLINE:
                     due = command.due
                     if due > now:
                         earliest = min(earliest, due)
                     else:
-                        is_stalled |= self._time_out(command, now, lag, ahead, ahead_bytes)
+                        is_stalled |= self._is_unread_since(command)
+                        self._time_out(command, now, lag, ahead, ahead_bytes)
                 ahead += 1
                 ahead_bytes += size_of(command.payload)
         if is_stalled:
@@ -419,18 +422,28 @@ class SharedLane:
         self._earliest = earliest
         return earliest
 
-    def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> bool:
-        """End a command; tell whether nothing was read since it was written."""
+    def _is_unread_since(self, command: Command) -> bool:
+        """Whether a command is in flight, and nothing was read since it was written."""
+        connection = self._connection
+        return (
+            connection is not None
+            and command.state in (IN_FLIGHT, ABANDONED)
+            and connection.bytes_read == command.written[1]
+        )
+
+    def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> None:
+        """End a command whose caller still waits."""
+        if not command.is_awaited:
+            return
         timeout = command.options.timeout or 0.0
         is_in_flight = command.state == IN_FLIGHT
-        issued_at = command.due - timeout
         written_at, read_before = command.written if is_in_flight else (now, 0)
         bytes_read = 0
         if is_in_flight and self._connection is not None:
             bytes_read = self._connection.bytes_read - read_before
         diagnosis = TimeoutDiagnosis(
             timeout=timeout,
-            queued=written_at - issued_at,
+            queued=written_at - (command.due - timeout),
             in_flight=now - written_at,
             commands_ahead=ahead,
             bytes_ahead=ahead_bytes,
@@ -439,7 +452,6 @@ class SharedLane:
             lag=lag,
         )
         command.fail(timeout_error(str(command.args[0]), diagnosis, was_sent=command.was_sent))
-        return is_in_flight and not bytes_read
 
 
 def _unknown_outcome(error: KitError) -> KitError:

@@ -104,9 +104,11 @@ class Command(Slot):
         # What was issued in this very turn of the loop is written at its end, or gets a deadline then.
         return self.written[0] + timeout if timeout is not None and self.was_sent else math.inf
 
-    def again(self) -> Command:
+    def again(self, loop: asyncio.AbstractEventLoop) -> Command:
         """Return the same command once more, with the same deadline."""
-        return Command(self._loop, self.args, self.payload, self.decode, self.options, self.due)
+        return Command(
+            loop, self.args, self.payload, self.decode, self.options, 0.0 if self.due == math.inf else self.due
+        )
 
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""

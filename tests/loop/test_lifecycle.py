@@ -56,11 +56,14 @@ async def test_connecting_a_client_that_is_open(peer, make_client):
 
 
 @pytest.mark.pins("5.2")
-async def test_connecting_while_reconnecting_waits_until_ready(peer, client):
+async def test_connecting_while_reconnecting_waits_until_ready(peer, make_client):
     """Called after a loss it returns with the next connection."""
+    client = await make_client(reconnect_strategy=0.02).connect()
+    events = EventRecord(client)
     peer.connections[0].close()
-    await until(lambda: client.state is ClientState.RECONNECTING)
-    await client.connect()
+    await events.wait_for("reconnecting")
+    assert (client.is_open, client.is_ready, client.state) == (True, False, ClientState.RECONNECTING)
+    assert await client.connect() is client
     assert client.is_ready
     assert len(peer.connections) == 2
 

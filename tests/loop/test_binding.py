@@ -1,0 +1,375 @@
+"""A client belongs to the loop of its first use: from elsewhere it refuses, forgotten it ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+
+import pytest
+
+from aioredis_kit import create_client
+from aioredis_kit.exceptions import ClientClosedError
+from aioredis_kit.testing import resp
+from tests.support.observing import job_tasks, outcome, sockets_to, until
+
+USES = {
+    "command": lambda client: client.get("k"),
+    "connect": lambda client: client.connect(),
+    "close": lambda client: client.close(),
+    "aclose": lambda client: client.aclose(),
+}
+
+
+async def in_another_thread(use):
+    """Run an asynchronous function on a loop and in a thread of its own; return what it returns or raises."""
+    results = []
+
+    async def capture():
+        try:
+            results.append(await use())
+        except BaseException as error:  # noqa: BLE001  # it is the result
+            results.append(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(capture()))
+    thread.start()
+    await until(lambda: not thread.is_alive(), "the other thread's end")
+    thread.join()
+    return results[0]
+
+
+# -- another loop, thread or process ----------------------------------------------------------------
+
+
+@pytest.mark.pins("5.2", "P1")
+@pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "with commands in flight"])
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+async def test_use_from_another_thread(peer, client, use, is_busy):
+    """An error that names both, and no harm done."""
+    flying = [asyncio.create_task(client.execute_command("SLOW", number)) for number in range(3 * is_busy)]
+    await peer.wait_for_command("SLOW" if is_busy else "PING", count=len(flying) or 1)
+    error = await in_another_thread(lambda: use(client))
+    assert isinstance(error, RuntimeError)
+    assert f"thread {threading.get_ident()}" in str(error)
+    assert str(error).count("EventLoop") == 2
+    assert client.is_ready
+    peer.connections[0].send(*(resp.simple(str(number)) for number in range(len(flying))))
+    assert await asyncio.gather(*flying) == [b"0", b"1", b"2"][: len(flying)]
+    assert await client.get("k") == b"k"
+    assert len(peer.connections) == 1
+
+
+@pytest.mark.pins("P1")
+async def test_a_command_from_another_thread_in_the_middle_of_a_batch(peer, client):
+    """While this loop's turn has not ended, and a command could just be appended to its batch."""
+    started, go_on = threading.Event(), threading.Event()
+
+    async def use():
+        started.set()
+        go_on.wait(5)
+        return await client.set("stranger", 1)
+
+    stranger = asyncio.create_task(in_another_thread(use))
+    await until(started.is_set)
+    tasks = [asyncio.create_task(client.execute_command("SLOW", number)) for number in range(3)]
+    await asyncio.sleep(0)
+    go_on.set()
+    time.sleep(0.05)  # noqa: ASYNC251  # the turn goes on while the stranger is at it
+    error = await stranger
+    assert isinstance(error, RuntimeError)
+    assert "belongs to" in str(error)
+    await peer.wait_for_command("SLOW", count=3)
+    peer.connections[0].send(*(resp.simple(str(number)) for number in range(3)))
+    assert await asyncio.gather(*tasks) == [b"0", b"1", b"2"]
+    assert not [each for each in peer.commands if each.name == "SET"]
+
+
+@pytest.mark.pins("5.2")
+async def test_destroying_from_another_thread(peer, client):
+    """Not from there: it is no other thread's business to touch this loop's transports."""
+
+    async def destroy():
+        client.destroy()
+
+    error = await in_another_thread(destroy)
+    assert isinstance(error, RuntimeError)
+    assert client.is_ready
+    assert await client.get("k") == b"k"
+
+
+@pytest.mark.pins("5.2")
+async def test_a_closed_client_may_move(peer, make_client):
+    """It belongs to a loop until it is closed."""
+    client = make_client()
+    for _ in range(2):
+        async with client:
+            assert await client.get("k") == b"k"
+
+
+def run_script(code, url):
+    """Run a script in an interpreter of its own, in which warnings are errors; it must end well."""
+    code = textwrap.dedent(code).strip()
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.pins("5.2", "P1", "P2")
+def test_use_in_a_forked_child(redis_url):
+    """An error that names both processes; the parent's connection lives on, whatever the child tries."""
+    script = """
+        import asyncio, gc, os, sys
+        from aioredis_kit import create_client
+
+        def child(client):
+            async def use(method, *args):
+                try:
+                    result = getattr(client, method)(*args)
+                    await result if result is not None else None
+                except RuntimeError as error:
+                    assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
+                else:
+                    raise AssertionError(method)
+            for call in (("get", "k"), ("connect",), ("close",), ("aclose",), ("destroy",)):
+                asyncio.run(use(*call))
+            asyncio.run(own())
+            return 0
+
+        async def own():
+            async with create_client(sys.argv[1]) as client:
+                assert await client.get("k") == b"parent"
+
+        async def main():
+            client = await create_client(sys.argv[1]).connect()
+            await client.set("k", "parent")
+            reader, writer = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    asyncio.events._set_running_loop(None)
+                    code = child(client)
+                    del client
+                    gc.collect()
+                except BaseException as error:
+                    sys.stderr.write(repr(error))
+                finally:
+                    sys.stderr.flush()
+                    os._exit(code)
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                assert await client.get("k") == b"parent"
+                await asyncio.sleep(0.01)
+            for _ in range(10):
+                assert await client.get("k") == b"parent"
+            os.close(reader), os.close(writer)
+            await client.close()
+
+        asyncio.run(main())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+# -- its loop is closed -----------------------------------------------------------------------------
+
+
+@pytest.mark.pins("5.2", "P2", "P6")
+def test_asyncio_run_ends_the_client(redis_url):
+    """What the user forgot to close ends with the loop, without a word; the next loop opens it anew with `connect()`."""
+    script = """
+        import asyncio, sys
+        from aioredis_kit import create_client
+        from aioredis_kit.exceptions import ClientClosedError
+from aioredis_kit.testing import resp
+
+        client = create_client(sys.argv[1])
+        ends = []
+        client.on("end", lambda: ends.append(client.state.value))
+
+        async def main():
+            await client.connect()
+            return await client.ping()
+
+        for _ in range(3):
+            assert asyncio.run(main())
+            assert not client.is_open
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+@pytest.mark.pins("5.2", "P2")
+@pytest.mark.parametrize("use", ["await client.ping()", "await client.connect()", "client.destroy()"])
+def test_the_loop_was_closed_under_it(redis_url, use):
+    """Used on the next loop it warns, drops what was pending and binds anew."""
+    script = f"""
+        import asyncio, gc, logging, sys, warnings
+        from aioredis_kit import create_client
+
+        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
+        client = create_client(sys.argv[1])
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.connect())
+        assert loop.run_until_complete(client.ping())
+        loop.close()
+
+        async def main():
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                {use}
+                gc.collect()
+            assert [w for w in caught if issubclass(w.category, ResourceWarning) and "event loop" in str(w.message)], caught
+            await client.connect()
+            assert await client.ping()
+            await client.close()
+
+        asyncio.run(main())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+@pytest.mark.pins("5.2", "P2")
+def test_the_loop_was_closed_under_it_and_warnings_are_errors(redis_url):
+    """The warning is raised once; after that the client is usable."""
+    script = """
+        import asyncio, gc, logging, sys, warnings
+        from aioredis_kit import create_client
+
+        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
+        client = create_client(sys.argv[1])
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.connect())
+        loop.close()
+        sys.unraisablehook = lambda _: None  # the forgotten transport's warning
+
+        async def main():
+            raised = 0
+            for _ in range(3):
+                try:
+                    assert await client.ping()
+                except ResourceWarning:
+                    raised += 1
+            assert raised == 1, raised
+            await client.close()
+
+        asyncio.run(main())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+# -- forgotten --------------------------------------------------------------------------------------
+
+
+@pytest.mark.pins("P6")
+async def test_a_client_that_is_forgotten_while_open(peer):
+    """It warns and ends: no task, no socket."""
+    client = await create_client(peer.url).connect()
+    view = client.with_options(command_timeout=1)
+    del client
+    gc.collect()
+    assert await view.get("k") == b"k"  # a view keeps it alive
+    with pytest.warns(ResourceWarning, match=f"client of 127.0.0.1:{peer.port} was not closed"):
+        del view
+        gc.collect()
+    await until(lambda: not job_tasks())
+    assert not sockets_to(peer.port)
+
+
+@pytest.mark.pins("P6")
+async def test_a_client_that_is_forgotten_where_warnings_are_errors(peer, monkeypatch):
+    """It ends all the same."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    client = await create_client(peer.url).connect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del client
+        gc.collect()
+    await until(lambda: not job_tasks())
+    assert not sockets_to(peer.port)
+    assert [each.exc_type for each in unraisable] == [ResourceWarning]
+    unraisable.clear()
+
+
+@pytest.mark.pins("P6")
+async def test_a_client_that_is_forgotten_in_another_thread(peer):
+    """The last reference may be dropped anywhere; it ends on its own loop."""
+    clients = [await create_client(peer.url).connect()]
+
+    async def forget():
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            clients.clear()
+            gc.collect()
+
+    assert await in_another_thread(forget) is None
+    await until(lambda: not job_tasks())
+    assert not sockets_to(peer.port)
+
+
+@pytest.mark.pins("P6", "P2")
+async def test_a_client_that_is_forgotten_while_connecting(peer):
+    """By a command whose caller has gone, say."""
+    peer.on("PING", None)
+    client = create_client(peer.url)
+    task = asyncio.create_task(client.get("k"))
+    await peer.wait_for_command("PING")
+    task.cancel()
+    await outcome(task)
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del client, task
+        gc.collect()
+    await until(lambda: not job_tasks())
+
+
+@pytest.mark.pins("P6")
+@pytest.mark.parametrize("end", ["close", "destroy", "aclose", "never opened", "terminated"])
+async def test_a_client_that_has_ended_may_be_forgotten(peer, end):
+    """Without a word."""
+    client = create_client(peer.url, reconnect_strategy=False)
+    if end != "never opened":
+        await client.connect()
+    if end == "terminated":
+        peer.connections[0].close()
+        await client.wait_for("terminated")
+    elif end == "destroy":
+        client.destroy()
+    elif end != "never opened":
+        await getattr(client, end)()
+    del client
+    gc.collect()
+    await until(lambda: not job_tasks())
+
+
+@pytest.mark.pins("P6")
+async def test_the_core_refers_to_no_facade(peer):
+    """Commands, a lost connection, listeners of the user's own: nothing in the client keeps its façade alive."""
+    client = await create_client(peer.url, reconnect_strategy=0.0).connect()
+    client.on("error", print)
+    await client.get("k")
+    peer.connections[0].close()
+    await until(lambda: len(peer.connections) == 2 and client.is_ready)
+    gc.collect()
+    gc.disable()  # freed by counting alone: there is no cycle
+    try:
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            del client
+    finally:
+        gc.enable()
+    await until(lambda: not job_tasks())
+
+
+@pytest.mark.pins("4.1")
+async def test_the_error_of_a_closed_client_is_no_runtime_error(client):
+    """Used on its own loop after the end it is closed, not misplaced."""
+    await client.close()
+    error = await in_another_thread(lambda: client.get("k"))
+    assert isinstance(error, ClientClosedError)
