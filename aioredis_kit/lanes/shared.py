@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 64 * 1024
 """How much is joined into one write, in bytes: the transport's high-water mark."""
 _FEW: Final = 512
-"""So many commands are written without a look at their sizes. Nearly always there are fewer."""
+"""So many commands, none of them large, are written without a look at their sizes. Nearly always there are fewer."""
 _HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
 """An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
 _MANY_WITHDRAWN: Final = 1024
@@ -111,6 +111,7 @@ class SharedLane:
         self._line: Connection | None = None  # the connection, while new commands may be written to it
         self._is_paused = False  # the transport's buffer is full
         self._is_full = False  # the limits are reached
+        self._has_large = False  # some command in `_waiting` comes in pieces
         self._is_flush_due = False
         self._takes_more = False  # whether another command of this turn may just be appended
         self._replaced_for: str | None = None  # why nothing more is written on this connection
@@ -132,7 +133,7 @@ class SharedLane:
             RuntimeError: This is another event loop, or none.
         """
         command.lane = self
-        if self._takes_more:
+        if self._takes_more and command.payload.__class__ is bytes:
             self._waiting.append(command)
         else:
             self._issue_first(command)
@@ -158,6 +159,7 @@ class SharedLane:
             self._takes_more = not self._raises_when_full
             self.loop.call_soon(self._flush)
         self._waiting.append(command)
+        self._has_large |= command.payload.__class__ is not bytes
         if self._raises_when_full:
             self._waiting_bytes += size_of(command.payload)
 
@@ -291,7 +293,8 @@ class SharedLane:
         if connection is None or self._is_paused or self._replaced_for is not None:
             pass
         elif (
-            len(waiting) <= _FEW
+            not self._has_large
+            and len(waiting) <= _FEW
             and len(waiting) + len(connection.in_flight) <= self._max_commands
             and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
         ):
@@ -312,6 +315,7 @@ class SharedLane:
                 self._waiting.extendleft(reversed(batch))
                 return
         self._expect(now + self.shortest_timeout)
+        self._has_large = any(command.payload.__class__ is not bytes for command in self._waiting)
         self._is_full = is_full
         self._look_at_answers()
 

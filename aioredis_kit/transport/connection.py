@@ -165,6 +165,8 @@ class Connection:
                 self._transport.write(data)
             else:
                 self._transport.writelines(data)
+                # Pauses if the buffer is full: writelines itself forgets to in CPython 3.12 and 3.13.0.
+                self._transport.set_write_buffer_limits()
         return True
 
     def tell_answers(self, *, wanted: bool) -> None:

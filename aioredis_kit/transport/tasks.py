@@ -18,12 +18,12 @@ import contextvars
 import functools
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from anyio.abc import TaskGroup
 
@@ -103,6 +103,7 @@ class Supervisor:
         self._group: TaskGroup | None = None
         self._early: list[tuple[Job, contextvars.Context]] = []  # spawned before its task's first turn
         self._running: dict[Job, asyncio.Task[object] | None] = {}
+        self._unstarted: dict[Job, Coroutine[Any, Any, None]] = {}
         self._stopped = asyncio.Event()
 
     def start(self) -> None:
@@ -123,7 +124,7 @@ class Supervisor:
             self._early.append((job, context))
         elif not self._stopped.is_set() and self._task is not None and not self._task.done():
             name = f"{self._name}:{job.name}"
-            _ = context.run(functools.partial(self._group.start_soon, self._run, job, name=name))
+            _ = context.run(functools.partial(self._group.start_soon, self._make, job, name=name))
 
     def stop(self) -> None:
         """Cancel all jobs but the one that calls this, and end with the last of them. Idempotent."""
@@ -144,7 +145,12 @@ class Supervisor:
         if self._task is not None and asyncio.current_task() not in self._running.values():
             await asyncio.wait((self._task,))
 
+    def _make(self, job: Job) -> Coroutine[Any, Any, None]:
+        self._unstarted[job] = coroutine = self._run(job)
+        return coroutine
+
     async def _run(self, job: Job) -> None:
+        del self._unstarted[job]
         self._running[job] = asyncio.current_task()
         try:
             if not self._stopped.is_set():
@@ -160,6 +166,8 @@ class Supervisor:
             await self._stopped.wait()
 
     def _ended(self, _: asyncio.Task[None]) -> None:
+        for coroutine in self._unstarted.values():  # cancelled before their first turn
+            coroutine.close()
         if not self._stopped.is_set():
             self._cancelled()
 

@@ -45,10 +45,8 @@ def _naming(**options: object) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError) as error:  # ssl.SSLError is an OSError
         named = " and ".join(f"{name} {value}".strip() for name, value in options.items() if value is not None)
-        reason = str(getattr(error, "strerror", None) or (error.args[0] if error.args else error)).partition(" (_ssl")[
-            0
-        ]
-        raise ConfigurationError(f"tls: {named} can't be used: {reason}") from error
+        reason = str(getattr(error, "strerror", None) or (error.args[0] if error.args else error))
+        raise ConfigurationError(f"tls: {named} can't be used: {reason.partition(' (_ssl')[0]}") from error
 
 
 def _version(version: ssl.TLSVersion | str) -> ssl.TLSVersion:

@@ -25,20 +25,21 @@ class Census:
 
     Attributes:
         acknowledged: What each acknowledged INCR returned.
-        outcomes: How commands ended, all and those issued while the server was down.
+        callers: How the commands of the callers ended, by outcome.
+        extra: How those ended that were issued besides while the server was down.
+        when_down: How all ended that were issued while the server was down.
         is_down: Whether the server is down now.
     """
 
-    def __init__(self, client):
+    def __init__(self):
         self.acknowledged = []
-        self.outcomes = Counter()
+        self.callers = Counter()
+        self.extra = Counter()
         self.when_down = Counter()
         self.is_down = False
-        self._client = client
 
-    async def increment(self, client=None):
+    async def increment(self, client, outcomes):
         """Count one up, and note what became of it; return the count, or 0."""
-        client = client or self._client
         was_down = self.is_down
         count = 0
         try:
@@ -48,46 +49,46 @@ class Census:
         else:
             outcome = "acknowledged"
             self.acknowledged.append(count)
-        self.outcomes[outcome] += 1
+        outcomes[outcome] += 1
         if was_down:
             self.when_down[outcome] += 1
         return count
 
+    async def count_on(self, client, is_over):
+        """Be a caller: count up until it is over. Each count is higher than the last."""
+        last = 0
+        while not is_over.is_set():
+            if count := await self.increment(client, self.callers):
+                assert count > last
+                last = count
+
     async def wait_acknowledged(self, more):
         """Wait until so many more increments are acknowledged."""
-        goal = self.outcomes["acknowledged"] + more
+        goal = len(self.acknowledged) + more
         async with asyncio.timeout(20):
-            while self.outcomes["acknowledged"] < goal:
+            while len(self.acknowledged) < goal:
                 await asyncio.sleep(0.001)
 
 
-async def count_on(census, is_over):
-    """Be a caller: count up until it is over. Each count is higher than the last."""
-    last = 0
-    while not is_over.is_set():
-        if count := await census.increment():
-            assert count > last
-            last = count
+async def interrupt(server, census, rng, client):
+    """Kill the server amid the load, let more commands come while it is down, and start it again.
 
-
-async def interrupt(server, census, rng, hasty):
-    """Kill the server amid the load, let commands come while it is down, and start it again.
-
-    Every third of these is issued on a client whose commands have less time than the server needs to come back.
+    Return the tasks of these commands. Every third has less time than the server needs to come back.
     """
+    hasty = client.with_options(command_timeout=0.1)
     await census.wait_acknowledged(rng.randrange(200, 600))
     await asyncio.sleep(rng.uniform(0, 0.003))
     server.kill()
     census.is_down = True
-    late_callers = []
+    extra = []
     back_at = time.monotonic() + rng.uniform(0.05, 0.4)
     while time.monotonic() < back_at:
-        client = hasty if len(late_callers) % 3 == 0 else None
-        late_callers.append(asyncio.create_task(census.increment(client)))
+        by = hasty if len(extra) % 3 == 0 else client
+        extra.append(asyncio.create_task(census.increment(by, census.extra)))
         await asyncio.sleep(0.002)
     await anyio.to_thread.run_sync(server.start)
     census.is_down = False
-    return late_callers
+    return extra
 
 
 @pytest.mark.pins("P2", "P3", "P4", "4.3", "4.10", "4.11")
@@ -96,24 +97,23 @@ async def test_acknowledged_increments_survive_kills(rng, is_long):
     kills = 20 if is_long else 3
     is_over = asyncio.Event()
     began = time.monotonic()
+    census = Census()
     with RedisServer(persistence="aof") as server:
         async with create_client(server.url) as client, asyncio.TaskGroup() as group:
-            census = Census(client)
-            callers = [group.create_task(count_on(census, is_over)) for _ in range(CALLERS)]
-            hasty = client.with_options(command_timeout=0.1)
-            late_callers = []
+            callers = [group.create_task(census.count_on(client, is_over)) for _ in range(CALLERS)]
+            extra = []
             for _ in range(kills):
-                late_callers += await interrupt(server, census, rng, hasty)
+                extra += await interrupt(server, census, rng, client)
             await census.wait_acknowledged(1000)
             is_over.set()
-            await asyncio.gather(*callers, *late_callers)
+            await asyncio.gather(*callers, *extra)
             final = int(await client.get(KEY))
-    acknowledged, unknown = census.outcomes["acknowledged"], census.outcomes["unknown"]
-    print(f"{kills} kills in {time.monotonic() - began:.1f} s: {dict(census.outcomes)}, counter {final}")
-    print(f"while the server was down: {dict(census.when_down)}")
+    print(f"{kills} kills in {time.monotonic() - began:.1f} s, counter {final}, the callers: {dict(census.callers)}")
+    print(f"more while the server was down: {dict(census.extra)}; all while it was down: {dict(census.when_down)}")
+    acknowledged = len(census.acknowledged)
     assert len(set(census.acknowledged)) == acknowledged
     assert max(census.acknowledged) <= final
-    assert acknowledged <= final <= acknowledged + unknown
-    assert unknown <= CALLERS * kills
+    assert acknowledged <= final <= acknowledged + census.callers["unknown"] + census.extra["unknown"]
+    assert census.callers["unknown"] <= CALLERS * kills
     assert census.when_down.total() > CALLERS * kills
     assert census.when_down["unknown"] <= 0.01 * census.when_down.total()

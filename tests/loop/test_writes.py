@@ -1,0 +1,109 @@
+"""What leaves the socket: exactly which bytes, and in how many writes."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+
+import pytest
+
+from aioredis_kit.testing import resp
+from tests.support.observing import turns
+
+
+class Number(enum.IntEnum):
+    SEVEN = 7
+
+
+@pytest.mark.pins("case-51")
+async def test_commands_of_one_turn_leave_together(peer, client):
+    """Ten of one turn: at most two writes (the first goes at once); ten of two turns: at most one more."""
+    (connection,) = peer.connections
+    before = len(connection.chunks)
+    await asyncio.gather(*(client.get(str(number)) for number in range(10)))
+    assert len(connection.chunks) - before <= 2
+    peer.on("FOO", None)
+    first = [asyncio.create_task(client.execute_command("FOO", number)) for number in range(10)]
+    await peer.wait_for_command("FOO", count=10)
+    before = len(connection.chunks)
+    second = [asyncio.create_task(client.execute_command("FOO", number)) for number in range(10)]
+    await peer.wait_for_command("FOO", count=20)
+    assert len(connection.chunks) - before == 1
+    client.destroy()
+    await asyncio.gather(*first, *second, return_exceptions=True)
+
+
+@pytest.mark.pins("case-51")
+async def test_a_single_command_is_written_at_once(peer, client):
+    """In the very step that issues it: an idle connection has nothing to wait for."""
+    coroutine = client.get("k")
+    before = len(peer.commands)
+    task = asyncio.create_task(coroutine)
+    asyncio.get_running_loop().call_soon(time.sleep, 0.02)  # the rest of the turn takes its time
+    await asyncio.sleep(0)
+    await turns(1)  # the socket is looked at
+    assert len(peer.commands) == before + 1
+    assert await task == b"k"
+
+
+@pytest.mark.pins("4.6", "case-51")
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("SET", "k", "v"), ("SET", "k", "v")),
+        ((b"SET", b"k", bytearray(b"v")), ("SET", "k", "v")),
+        (("SET", memoryview(b"k"), memoryview(b"abcdef")[::2]), ("SET", "k", "ace")),
+        (("SET", 1, -2.5), ("SET", "1", "-2.5")),
+        (("SET", "k", Number.SEVEN), ("SET", "k", "7")),
+        (("SET", "", b""), ("SET", "", "")),
+        (("SET", "grüße", "\x00\r\n\U0001f600"), ("SET", "grüße", "\x00\r\n\U0001f600")),
+        (("CONFIG GET", "port"), ("CONFIG", "GET", "port")),
+        ((b" config  get\t", "port"), ("config", "get", "port")),
+        (("SET", "k", 1e300), ("SET", "k", "1e+300")),
+    ],
+)
+async def test_commands_as_they_are_sent(peer, client, args, words):
+    """Names are split at their spaces, arguments never; numbers are sent as text."""
+    peer.on("CONFIG", resp.mapping({}))
+    await client.execute_command(*args)
+    assert peer.connections[0].chunks[-1] == resp.command(*words)
+
+
+@pytest.mark.pins("4.6")
+async def test_a_buffer_is_copied_when_the_command_is_issued(peer, make_client):
+    """Its owner may change it while the command waits."""
+    peer.on("PING", None)
+    client = make_client()
+    buffers = [bytearray(b"x" * size) for size in (3, 100_000)]
+    tasks = [asyncio.create_task(client.set(str(number), buffer)) for number, buffer in enumerate(buffers)]
+    await peer.wait_for_command("PING")
+    await turns()
+    for buffer in buffers:
+        buffer[:] = b"y" * len(buffer)
+    peer.connections[0].send(resp.simple("PONG"))
+    await asyncio.gather(*tasks)
+    assert [each.words[2] for each in peer.commands if each.name == "SET"] == [b"x" * 3, b"x" * 100_000]
+
+
+@pytest.mark.pins("P4", "P1")
+async def test_large_and_small_values_keep_their_order(peer, client):
+    """Large values are written without a copy, between small ones."""
+    sizes = [0, 1, 16 * 1024 - 1, 16 * 1024, 5, 300_000, 7, 64 * 1024, 3] * 5
+    values = [bytes([number]) * size for number, size in enumerate(sizes)]
+    await asyncio.gather(*(client.set(str(number), value) for number, value in enumerate(values)))
+    sent = [each.words[1:] for each in peer.commands if each.name == "SET"]
+    assert sent == [(str(number).encode(), value) for number, value in enumerate(values)]
+
+
+@pytest.mark.pins("case-38")
+async def test_writing_to_a_socket_that_died_meanwhile(peer, make_client):
+    """EPIPE and ECONNRESET escape nowhere: each command ends as lost, or is carried out on the next connection."""
+    client = await make_client(reconnect_strategy=0.0).connect()
+    for round_number in range(10):
+        peer.connections[-1].reset()
+        value = b"x" * (300_000 if round_number % 2 else 10)
+        results = await asyncio.gather(*(client.set("k", value) for _ in range(20)), return_exceptions=True)
+        assert all(result is True or getattr(result, "maybe_executed", False) for result in results)
+        assert await client.get("k") == b"k"
+    assert len(peer.connections) == 11
