@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.wire.encoder import Argument, Payload
+
+
+_NOWHERE: Final = contextvars.Context()
 
 
 class Lane(Protocol):
@@ -112,6 +115,8 @@ class Command(Slot):
 
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""
+        # It may stay in a queue for long, and is to keep nothing of its caller's alive there.
+        self._wakeup, self._context = _ignore, _NOWHERE
         if self.state == UNWRITTEN:
             self.state = WITHDRAWN
             self.lane.withdrawn(self)
@@ -121,9 +126,9 @@ class Command(Slot):
     def fail(self, error: BaseException) -> None:
         """End with an error, unless it has ended already. The task goes on at the loop's next turn."""
         if self.state <= IN_FLIGHT:
-            self.abandon()
             self.reply = error
             self._loop.call_soon(self._wakeup, self, context=self._context)
+            self.abandon()
 
     # What asyncio.Task uses of a future.
 

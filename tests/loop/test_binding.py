@@ -185,8 +185,6 @@ def test_asyncio_run_ends_the_client(redis_url):
     script = """
         import asyncio, sys
         from aioredis_kit import create_client
-        from aioredis_kit.exceptions import ClientClosedError
-from aioredis_kit.testing import resp
 
         client = create_client(sys.argv[1])
         ends = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import time
 
 import pytest
 
@@ -32,19 +31,6 @@ async def test_commands_of_one_turn_leave_together(peer, client):
     assert len(connection.chunks) - before == 1
     client.destroy()
     await asyncio.gather(*first, *second, return_exceptions=True)
-
-
-@pytest.mark.pins("case-51")
-async def test_a_single_command_is_written_at_once(peer, client):
-    """In the very step that issues it: an idle connection has nothing to wait for."""
-    coroutine = client.get("k")
-    before = len(peer.commands)
-    task = asyncio.create_task(coroutine)
-    asyncio.get_running_loop().call_soon(time.sleep, 0.02)  # the rest of the turn takes its time
-    await asyncio.sleep(0)
-    await turns(1)  # the socket is looked at
-    assert len(peer.commands) == before + 1
-    assert await task == b"k"
 
 
 @pytest.mark.pins("4.6", "case-51")

@@ -691,7 +691,7 @@ async def test_the_deadline():
 async def test_the_same_command_once_more():
     first = Command(asyncio.get_running_loop(), ("GET", "k"), b"payload", True, OPTIONS)
     first.state, first.written = DONE, (100.0, 0)
-    again = first.again()
+    again = first.again(asyncio.get_running_loop())
     assert again is not first
     assert (again.args, again.payload, again.decode, again.options) == (("GET", "k"), b"payload", True, OPTIONS)
     assert again.due == 105.0
