@@ -121,7 +121,7 @@ class ClientCore:
 
     async def connect(self) -> None:
         """See ``RedisClient.connect``."""
-        if self._closing is not None:
+        while self._closing is not None:
             await asyncio.wait((self._closing,))
         self.check_home()
         life = self._life
@@ -224,7 +224,7 @@ class ClientCore:
     async def close(self, *, is_final: bool) -> None:
         """See ``RedisClient.close`` and ``RedisClient.aclose``."""
         last = ClientState.CLOSED if is_final else ClientState.NEW
-        if self._closing is not None:
+        while self._closing is not None:
             await asyncio.wait((self._closing,))
         self.check_home()
         life = self._life

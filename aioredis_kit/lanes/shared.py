@@ -179,6 +179,7 @@ class SharedLane:
         self._withdrawn += 1
         if self._raises_when_full:
             self._waiting_bytes -= size_of(command.payload)
+        command.args, command.payload = (), b""
         if self._withdrawn > max(_MANY_WITHDRAWN, len(self._waiting) // 2):
             # A new queue: somebody may be going through the old one.
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
