@@ -126,7 +126,8 @@ def test_a_command_can_be_given(command):
         case ["uv", "run", path, *_] if path.endswith(".py"):
             compile((ROOT / path).read_text(encoding="utf-8"), path, "exec")
         case ["uv", "run", "pytest", *arguments]:
-            assert all(argument in pytest_help() for argument in arguments if argument.startswith("--"))
+            options = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+            assert all(option in pytest_help() for option in options)
         case ["uv", "run", tool, *_]:
             package = {"lint-imports": "import-linter"}.get(tool, tool)
             assert any(line.startswith(package) for line in PROJECT["dependency-groups"]["dev"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aioredis_kit.exceptions import HealthCheckError
+from aioredis_kit.exceptions import HealthCheckError, ReplyProtocolError
 from aioredis_kit.policy.health import Act, judge
 from aioredis_kit.transport.command import Query
 
@@ -98,7 +98,12 @@ class HealthCheck:
         self._pinged_at = sent_at
         self._read_before = self._connection.bytes_read
 
-        def answered(_: Query) -> None:
+        def answered(query: Query) -> None:
+            if query.reply != "PONG" and not isinstance(query.reply, Exception):
+                # Somebody else's reply: the stream is out of step, whatever damaged it.
+                text = f"{self._connection.address} answered a PING with another reply"
+                self._connection.drop(ReplyProtocolError(text, address=self._connection.address))
+                return
             self._answered(self._connection.last_read - sent_at)
             if self._timer is not None:  # the next look was for the case that no answer comes
                 self._look()

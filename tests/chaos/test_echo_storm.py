@@ -22,7 +22,7 @@ from statistics import median
 
 import pytest
 
-from aioredis_kit import CommandTimeoutError, ConnectionLostError, create_client
+from aioredis_kit import CommandTimeoutError, ConnectionLostError, KitError, create_client
 from aioredis_kit.testing import FaultProxy
 
 CALLERS = 200
@@ -52,17 +52,18 @@ class Storm:
 
     def __init__(self, proxy, rng):
         self.count = Counter()
+        self.losses = {self.cut: 4, self.half_close: 2, self.refuse: 2}
+        self.delays = {self.stall: 4, self.stall_for_long: 1, self.delay: 3, self.split: 3}
         self._proxy = proxy
         self._rng = rng
         self._healing = []
 
-    async def rage(self):
-        """Make faults until cancelled, then heal them all."""
-        faults = [self.cut, self.half_close, self.stall, self.stall_for_long, self.delay, self.split, self.refuse]
+    async def rage(self, weights):
+        """Make these faults, as often as they weigh, until cancelled; then heal them all."""
         try:
             while True:
                 await asyncio.sleep(self._rng.expovariate(1 / SECONDS_BETWEEN_FAULTS))
-                fault = self._rng.choices(faults, weights=[4, 2, 4, 1, 3, 3, 2])[0]
+                (fault,) = self._rng.choices([*weights], [*weights.values()])
                 self.count[fault.__name__] += 1
                 fault()
         finally:
@@ -252,7 +253,7 @@ async def test_each_caller_gets_its_own_reply_or_none(server, rng, resident_byte
         for event in ("ready", "reconnecting", "error"):
             client.on(event, lambda *_, event=event: events.update([event]))
         storm, callers = Storm(proxy, rng), Callers(client, rng)
-        raging = asyncio.create_task(storm.rage())
+        raging = asyncio.create_task(storm.rage(storm.losses | storm.delays))
         async with watched_loop(resident_bytes) as (lags, resident):
             await callers.ask_for(seconds)
         raging.cancel()
@@ -270,3 +271,49 @@ async def test_each_caller_gets_its_own_reply_or_none(server, rng, resident_byte
         assert growth < GROWTH
         tokens = [f"after:{number}".encode() for number in range(CALLERS)]
         assert await asyncio.gather(*map(client.echo, tokens)) == tokens
+
+
+@pytest.mark.pins("P3", "P4", "4.7", "4.8", "4.10", "4.11")
+async def test_what_became_of_each_write_is_true(server, rng, is_long):
+    """What was acknowledged is there, what counts as not executed isn't, and all that is there is in order, once."""
+    acknowledged, unknown, not_executed = set(), set(), set()
+
+    async def push(client, number):
+        try:
+            await client.rpush("list", number)
+        except KitError as error:
+            (unknown if error.maybe_executed else not_executed).add(number)
+        except asyncio.CancelledError:
+            unknown.add(number)
+            raise
+        else:
+            acknowledged.add(number)
+
+    async with (
+        FaultProxy(server.host, server.port) as proxy,
+        create_client(f"redis://{proxy.host}:{proxy.port}", **OPTIONS) as client,
+    ):
+        hasty = client.with_options(command_timeout=HASTE)
+        storm = Storm(proxy, rng)
+        # No delays: what a network has held back arrives behind what was sent later on another connection.
+        raging = asyncio.create_task(storm.rage(storm.losses))
+        tasks = []
+        until = time.monotonic() + (20.0 if is_long else 2.0)
+        while time.monotonic() < until:
+            for _ in range(rng.randrange(20)):
+                by = hasty if rng.random() < 0.3 else client
+                tasks.append(asyncio.create_task(push(by, len(tasks))))
+            await asyncio.sleep(rng.uniform(0, 0.004))
+            if rng.random() < 0.3:
+                rng.choice(tasks[-20:]).cancel()
+        raging.cancel()
+        await asyncio.wait((raging, *tasks))
+        there = [int(number) for number in await client.lrange("list", 0, -1)]
+    print(
+        f"{storm.count.total()} faults; {len(tasks)} pushes, {len(there)} there: {len(acknowledged)} acknowledged, "
+        f"{len(unknown)} unknown, {len(not_executed)} not executed"
+    )
+    assert there == sorted(set(there))
+    assert acknowledged <= set(there) <= acknowledged | unknown
+    assert not_executed
+    assert len(acknowledged) > 0.5 * len(tasks)

@@ -181,7 +181,7 @@ def test_use_in_a_forked_child(redis_url):
 
 @pytest.mark.pins("5.2", "P2", "P6")
 def test_asyncio_run_ends_the_client(redis_url):
-    """What the user forgot to close ends with the loop, without a word; the next loop opens it anew with `connect()`."""
+    """What the user forgot to close ends with the loop, without a word; `connect()` opens it anew."""
     script = """
         import asyncio, sys
         from aioredis_kit import create_client
@@ -222,7 +222,8 @@ def test_the_loop_was_closed_under_it(redis_url, use):
                 warnings.simplefilter("always")
                 {use}
                 gc.collect()
-            assert [w for w in caught if issubclass(w.category, ResourceWarning) and "event loop" in str(w.message)], caught
+            texts = [str(each.message) for each in caught if issubclass(each.category, ResourceWarning)]
+            assert [text for text in texts if "event loop" in text], caught
             await client.connect()
             assert await client.ping()
             await client.close()
@@ -355,7 +356,7 @@ async def test_the_core_refers_to_no_facade(peer):
     client.on("error", print)
     await client.get("k")
     peer.connections[0].close()
-    await until(lambda: len(peer.connections) == 2 and client.is_ready)
+    await until(lambda: len(peer.connections) == 2 and client.is_ready)  # noqa: F821  # it is not deleted yet
     gc.collect()
     gc.disable()  # freed by counting alone: there is no cycle
     try:

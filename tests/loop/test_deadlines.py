@@ -92,7 +92,12 @@ async def test_a_time_out_says_where_the_time_went(peer, clock, make_client):
     assert diagnosis.bytes_read == len(resp.simple("first"))
     assert diagnosis.in_flight == pytest.approx(2, abs=LATE)
     assert diagnosis.lag <= LATE
-    for part in ("FOO.SLOW was not answered within 2 s", f"2 commands with {diagnosis.bytes_ahead} bytes ahead", "8 bytes read", "slow commands"):
+    for part in (
+        "FOO.SLOW was not answered within 2 s",
+        f"2 commands with {diagnosis.bytes_ahead} bytes ahead",
+        "8 bytes read",
+        "slow commands",
+    ):
         assert part in str(error)
     await asyncio.gather(*ahead, return_exceptions=True)
 

@@ -124,7 +124,9 @@ async def test_without_a_queue_a_full_socket_is_no_lost_connection(peer, make_cl
 @pytest.mark.pins("4.18", "4.3", "P3")
 async def test_what_waits_learns_why_in_vain(make_client, unused_port):
     """Each command gets an error of its own, with the one cause."""
-    client = make_client(f"redis://127.0.0.1:{unused_port}", reconnect_strategy=lambda retries, _: 0.0 if retries < 3 else False)
+    client = make_client(
+        f"redis://127.0.0.1:{unused_port}", reconnect_strategy=lambda retries, _: 0.0 if retries < 3 else False
+    )
     errors = await asyncio.gather(*(client.get(str(number)) for number in range(5)), return_exceptions=True)
     assert all(isinstance(error, ConnectError) and not error.maybe_executed for error in errors)
     assert {error.attempts for error in errors} == {4}

@@ -15,7 +15,7 @@ from aioredis_kit.options import TLSOptions, resolve_options
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, outcome, turns
 
-SECRET = "p4ss-w0rd-that-nobody-may-see"  # noqa: S105  # it is what this is about
+SECRET = "p4ss-w0rd-that-nobody-may-see"  # it is what this is about
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_values_that_show_themselves():
     for value in values:
         assert SECRET not in repr(value)
         assert SECRET not in repr(copy.copy(value))
-        assert SECRET not in repr(pickle.loads(pickle.dumps(value)))  # noqa: S301  # our own
+        assert SECRET not in repr(pickle.loads(pickle.dumps(value)))  # our own
 
 
 @pytest.mark.pins("P7")

@@ -17,12 +17,14 @@ from tests.support.observing import EventRecord, outcome, until
 async def test_a_view_has_its_own_time_out(peer, make_client):
     """A partial override keeps the rest; None is no limit; the client's own stays."""
     client = await make_client(command_timeout=30, decode_responses=True, ping_timeout=10).connect()
+    peer.on("PING", None)  # the doubt that the time-out raises: answered in its turn
     hasty = client.with_options(command_timeout=0.02)
     error = await outcome(hasty.execute_command("SLOW"))
     assert isinstance(error, CommandTimeoutError)
     assert error.diagnosis.timeout == 0.02
     peer.on("ECHO", lambda each: resp.bulk(each.words[1]))
-    peer.connections[0].send(resp.simple("late"))
+    await peer.wait_for_command("PING", count=2)
+    peer.connections[0].send(resp.simple("late"), resp.simple("PONG"))
     assert await hasty.echo("x") == "x"
     assert hasty.with_options(command_timeout=None)._options.timeout is None
     assert hasty.with_options(decode_responses=False)._options.timeout == 0.02

@@ -244,7 +244,9 @@ async def test_a_job_may_be_given_a_context(make_supervisor, reports):
     await until(lambda: len(seen) == 4)
     supervisor.spawn(reports.job(function), context)
     await until(lambda: len(seen) == 6)
-    assert sorted(seen) == ["the job"] * 3 + ["the listener"] * 3
+    context.run(supervisor.spawn, reports.job(function), context)  # by a listener that is called in it
+    await until(lambda: len(seen) == 8)
+    assert sorted(seen) == ["the job"] * 4 + ["the listener"] * 4
     assert context[variable] == "the listener"
 
 

@@ -90,6 +90,7 @@ class Wire(RuleBasedStateMachine):
     @initialize(decode=st.booleans())
     def connect(self, decode):
         self.machine = Machine(Decoder("utf-8", "strict", error_reply), decode=decode)
+        self.decode = decode
         self.asked: deque[Sent] = deque()  # what the server has read and not answered
         self.flying: deque[Sent] = deque()  # what was sent and whose answer was not read
         self.stream = b""  # what the server has sent and was not read
@@ -102,12 +103,15 @@ class Wire(RuleBasedStateMachine):
 
     # The client.
 
-    @rule(decode=st.booleans())
-    def issue(self, decode):
-        number = len(self.commands) + 1000
-        command = Sent(number, Slot(resp.command("GET", number), decode=decode))
-        self.commands.append(command)
-        self.waiting.append(command)
+    @rule(choices=st.lists(st.sampled_from([None, None, None, False, True]), min_size=1, max_size=4))
+    def issue(self, choices):
+        """Mostly decoded as most are: that is another path through the machine."""
+        for choice in choices:
+            number = len(self.commands) + 1000
+            decode = self.decode if choice is None else choice
+            command = Sent(number, Slot(resp.command("GET", number), decode=decode))
+            self.commands.append(command)
+            self.waiting.append(command)
 
     @precondition(lambda self: self.machine.state in {State.HANDSHAKING, State.READY})
     @rule(count=st.integers(0, 5))
@@ -151,20 +155,15 @@ class Wire(RuleBasedStateMachine):
     # The server.
 
     @precondition(lambda self: self.asked and self.breaks_at is None)
-    @rule(attribute=PERHAPS_AN_ATTRIBUTE, data=st.data())
-    def answer(self, attribute, data):
-        command = self.asked.popleft()
-        wire, raw, text = data.draw(st.sampled_from(replies(command.number)))
-        command.expected = text if command.slot.decode else raw
-        self.say(attribute + wire, command)
-
-    @precondition(lambda self: self.asked and self.breaks_at is None)
-    @rule()
-    def answer_all(self):
-        while self.asked:
+    @rule(
+        choices=st.lists(st.tuples(PERHAPS_AN_ATTRIBUTE, st.integers(0, len(replies(0)) - 1)), min_size=1, max_size=6)
+    )
+    def answer(self, choices):
+        for attribute, choice in choices[: len(self.asked)]:
             command = self.asked.popleft()
-            command.expected = command.number
-            self.say(b":%d\r\n" % command.number, command)
+            wire, raw, text = replies(command.number)[choice]
+            command.expected = text if command.slot.decode else raw
+            self.say(attribute + wire, command)
 
     @precondition(lambda self: self.breaks_at is None)
     @rule(attribute=PERHAPS_AN_ATTRIBUTE, text=st.sampled_from([b"x", b"\r\n>1\r\n", b"\xff"]))
@@ -198,7 +197,7 @@ class Wire(RuleBasedStateMachine):
     # Between them.
 
     @precondition(lambda self: self.stream)
-    @rule(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6))
+    @rule(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
     def deliver(self, sizes):
         for size in sizes:
             chunk, self.stream = self.stream[:size], self.stream[size:]
@@ -212,7 +211,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(now=SELDOM, decode=st.booleans())
     def disconnect(self, now, decode):
-        if now:
+        if now or self.machine.state not in {State.HANDSHAKING, State.READY}:
             self.hang_up()
             self.connect(decode)
 
