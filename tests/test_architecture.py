@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def test_every_public_name_can_be_had():
         _ = aioredis_kit.no_such_name
 
 
+@functools.cache
 def _pins() -> set[str]:
     found: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):

@@ -13,7 +13,7 @@ from aioredis_kit.exceptions import (
     ConnectTimeoutError,
     HandshakeError,
 )
-from aioredis_kit.testing import FaultProxy, resp
+from aioredis_kit.testing import FaultProxy, ScriptedPeer, resp
 from tests.support.observing import EventRecord, outcome, turns, until
 
 NAME = "aioredis_kit"
@@ -247,20 +247,21 @@ async def test_a_handshake_that_is_cut_anywhere(peer, make_client, count):
 
 
 @pytest.mark.pins("5.3")
-async def test_a_server_that_speaks_first(peer, make_client):
+async def test_a_server_that_speaks_first(make_client):
     """Whatever it says before it was asked, as other protocols do: no crash, no hang."""
-    greetings = iter([b"+OK\r\n", b"220 smtp.example.com ESMTP\r\n", b""])
+    greetings = [b"+OK\r\n", b"220 smtp.example.com ESMTP\r\n", b""]
 
     def greet(connection):
-        connection.send(next(greetings))
+        connection.send(greetings[connection.number])
 
-    peer._on_connection = greet
-    client = make_client(reconnect_strategy=0.0)
-    events = EventRecord(client)
-    await client.connect()
-    assert events.names[-1] == "ready"
-    assert events.names.count("error") == 2
-    assert await client.get("k") == b"k"
+    async with ScriptedPeer(on_connection=greet) as peer:
+        client = make_client(peer.url, reconnect_strategy=0.0)
+        events = EventRecord(client)
+        await client.connect()
+        assert events.names[-1] == "ready"
+        assert events.names.count("error") == 2
+        assert await client.ping() is True
+        await client.close()
 
 
 # -- credentials ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from aioredis_kit import ClientState
 from aioredis_kit.client.base import ClientCore
 from aioredis_kit.client.client import _Keeper
 from aioredis_kit.exceptions import ClientClosedError, ConnectError, ConnectionLostError, ReconnectStrategyError
-from aioredis_kit.testing import resp
+from aioredis_kit.testing import ScriptedPeer, resp
 from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
 
 HOUR = 3600.0
@@ -292,15 +292,21 @@ async def test_a_reconnect_storm(peer, make_client):
 
 
 @pytest.mark.pins("5.1")
-async def test_a_server_that_accepts_and_hangs_up(peer, make_client):
+async def test_a_server_that_accepts_and_hangs_up(make_client):
     """Fifty times in a row, and then it serves: each time one error, one reconnecting."""
-    peer._on_connection = lambda connection: connection.close() if connection.number < 50 else None
-    client = make_client(reconnect_strategy=0.0)
-    events = EventRecord(client)
-    await client.connect()
-    assert events.names.count("error") == events.names.count("reconnecting") == 50
-    assert [retries for retries, _ in events.of("reconnecting")] == list(range(50))
-    assert await client.get("k") == b"k"
+
+    def hang_up(connection):
+        if connection.number < 50:
+            connection.close()
+
+    async with ScriptedPeer(on_connection=hang_up) as peer:
+        client = make_client(peer.url, reconnect_strategy=0.0)
+        events = EventRecord(client)
+        await client.connect()
+        assert events.names.count("error") == events.names.count("reconnecting") == 50
+        assert [retries for retries, _ in events.of("reconnecting")] == list(range(50))
+        assert await client.ping() is True
+        await client.close()
 
 
 @pytest.mark.pins("P1", "P6")

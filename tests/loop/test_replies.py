@@ -18,7 +18,7 @@ from redis.exceptions import (
 
 from aioredis_kit.exceptions import ConnectionLostError, KitError, ReplyProtocolError
 from aioredis_kit.testing import resp
-from tests.support.observing import EventRecord, outcome, turns, until
+from tests.support.observing import EventRecord, outcome, turns
 
 READONLY = resp.error("READONLY You can't write against a read only replica.")
 
@@ -98,12 +98,10 @@ async def test_read_only_lets_the_others_have_their_replies_first(peer, client):
     """What is in flight is answered on the old connection; what comes in meanwhile waits for the new one."""
     assert await client.set("k", 1) is True
     old = peer.connections[0]
-    tasks = [
-        asyncio.create_task(client.execute_command(*args)) for args in (("SLOW", 1), ("MSET", "k", 2), ("SLOW", 2))
-    ]
-    for _ in tasks:
-        await until(lambda: old._unanswered)
-        old._unanswered.popleft()
+    commands = [("SLOW", 1), ("MSET", "k", 2), ("SLOW", 2)]
+    tasks = [asyncio.create_task(client.execute_command(*args)) for args in commands]
+    for args in commands:
+        await old.expect(*args)
     old.send(resp.simple("first"), READONLY)
     assert await tasks[0] == b"first"
     waiting = asyncio.create_task(client.get("k"))

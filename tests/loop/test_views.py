@@ -58,7 +58,7 @@ async def test_a_view_has_its_own_mind_about_retries(peer, client):
 
 
 async def test_a_view_has_its_own_callbacks(peer, client):
-    """Copied from the client's; changed, they change nothing for others. They can be set before and after the first use."""
+    """Copied from the client's; changed, they change nothing for others; before and after the first use."""
     client.set_response_callback("GET", lambda reply: ("client", reply))
     view = client.with_options(command_timeout=1)
     view.set_response_callback("get", lambda reply: ("view", reply))

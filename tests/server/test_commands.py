@@ -11,7 +11,10 @@ import redis.asyncio
 from redis.commands import AsyncCoreCommands
 
 from aioredis_kit import create_client
-from tests.support.command_calls import CALLS, NOT_CALLED, UNSTABLE_CALLS
+from tests.support.data_calls import DATA_CALLS
+from tests.support.server_calls import NOT_CALLED, SERVER_CALLS, UNSTABLE_CALLS
+
+CALLS = [*DATA_CALLS, *SERVER_CALLS]
 
 COMBINATIONS = [
     {**protocol, "legacy_responses": legacy, "decode_responses": decode}

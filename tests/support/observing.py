@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import time
+from pathlib import Path
 
 from aioredis_kit.events import EVENT_NAMES
 
@@ -87,7 +88,8 @@ def timers(loop):
 
 def sockets_to(port):
     """The file descriptors of this process that are connected to a TCP port of its own."""
-    return [each for each in map(int, os.listdir("/proc/self/fd")) if _remote_port(each) == port]
+    descriptors = [int(each.name) for each in Path("/proc/self/fd").iterdir()]
+    return [each for each in descriptors if _remote_port(each) == port]
 
 
 def _remote_port(descriptor):

@@ -103,7 +103,7 @@ class OddFloat(float):
         (memoryview(array.array("H", [1, 2])), array.array("H", [1, 2]).tobytes()),
         (memoryview(b""), b""),
     ],
-    ids=repr,
+    ids=lambda value: f"memoryview of {bytes(value)}" if isinstance(value, memoryview) else repr(value),
 )
 def test_what_is_sent(arg, sent):
     wire = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%b\r\n" % (len(sent), sent)
