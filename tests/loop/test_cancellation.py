@@ -96,12 +96,15 @@ async def test_task_groups(hanging):
         await hanging.arrived(3)
         raise LookupError
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def run_group():
         async with asyncio.TaskGroup() as group:
             for _ in range(3):
                 group.create_task(hanging.client.execute_command("SLOW"))
             group.create_task(fail())
-    assert caught.group_contains(LookupError)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run_group()
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
     await hanging.check(3)
 
 
@@ -144,7 +147,7 @@ async def test_cancelling_around_the_reply(hanging, moment):
 
 @pytest.mark.pins("P1", "P2", "4.8")
 async def test_cancelling_several_times(hanging):
-    """A message is passed on; a task that goes on after its cancellation may issue commands."""
+    """Each cancellation arrives once; a task that goes on after it may issue commands."""
     replies = []
 
     async def stubborn():
@@ -152,19 +155,19 @@ async def test_cancelling_several_times(hanging):
             try:
                 await hanging.client.execute_command("SLOW")
             except asyncio.CancelledError as error:
-                replies.append(error.args)
+                replies.append(str(error))
         replies.append(await hanging.client.execute_command("SLOW"))
 
     task = asyncio.create_task(stubborn())
     for number in range(3):
         await hanging.arrived(number + 1)
         task.cancel(f"message {number}")
-        task.cancel("too late")
+        task.cancel(f"message {number}")  # the same one again
         await turns(3)
     await hanging.arrived(4)
     hanging.answer(4)
     await task
-    assert replies == [("message 0",), ("message 1",), ("message 2",), b"reply 3"]
+    assert replies == ["message 0", "message 1", "message 2", b"reply 3"]
 
 
 @pytest.mark.pins("P1", "P2", "4.11")

@@ -91,7 +91,6 @@ SERVER_CALLS = [
     lambda c: c.latency_reset(),
     lambda c: c.memory_doctor(),
     lambda c: c.memory_help(),
-    lambda c: c.memory_usage("s"),
     lambda c: c.memory_usage("missing"),
     lambda c: c.memory_purge(),
     lambda c: c.module_list(),

@@ -56,6 +56,18 @@ def test_anything_else_is_refused_without_showing_it(answer):
     assert "s3cret" not in f"{caught.value} {caught.value!r}"
 
 
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    "answer",
+    [Credentials("ada", None), Credentials("ada", b"s3cret"), Credentials(b"ada", "s3cret"), (5, "s3cret")],
+    ids=["no password", "password of bytes", "user of bytes", "user of a number"],
+)
+def test_what_is_no_text_is_refused_before_a_handshake_needs_it(answer):
+    with pytest.raises(ConfigurationError, match="user name or password that is no text: both must be str") as caught:
+        read_credentials(answer)
+    assert "s3cret" not in f"{caught.value} {caught.value!r}"
+
+
 def test_an_expiry_is_refused_until_tokens_are_renewed():
     with pytest.raises(ConfigurationError, match=r"expiry.*not supported yet; return them without expires_at"):
         read_credentials(Credentials("ada", "s3cret", expires_at=5.0))
