@@ -127,7 +127,7 @@ async def serves_again(client):
 async def test_every_call_ends_and_nothing_stays(server, rng, is_long):
     """connect(), close(), aclose() and commands, cancelled or not, end at whatever moment they were called."""
     ended = Counter()
-    rounds = 150 if is_long else 20
+    rounds = 150 if is_long else 10
     tasks = asyncio.all_tasks()
     for _ in range(rounds):
         async with FaultProxy(server.host, server.port) as proxy:

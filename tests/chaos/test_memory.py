@@ -15,12 +15,16 @@ import pytest
 
 _ROOT = Path(__file__).parents[2]
 _MEASURE = """
-import sys
+import asyncio, sys, uvloop
 from tests.benchmarks.memory import resident_growth
+
+def run_on_uvloop(main):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
 url, commands, batch, loop = sys.argv[1:]
 if loop == "uvloop":
-    import asyncio, uvloop
-    asyncio.run = uvloop.run
+    asyncio.run = run_on_uvloop
 print(resident_growth(url, int(commands), int(batch)))
 """
 

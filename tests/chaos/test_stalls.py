@@ -215,7 +215,7 @@ async def test_a_blocked_event_loop_drops_no_connection(server, is_long):
     ):
         losses = Losses(client)
         connection = await client.client_id()
-        for turn in range(20 if is_long else 4):
+        for turn in range(20 if is_long else 2):
             server.pause()
             with pytest.raises(CommandTimeoutError):
                 await client.get("key")  # so that a ping is out

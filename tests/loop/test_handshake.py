@@ -310,6 +310,23 @@ async def test_a_provider_that_hangs(peer, clock, make_client):
     assert events.names == ["error", "reconnecting"] * 2 + ["connect", "ready"]
 
 
+@pytest.mark.pins("5.3", "P2")
+async def test_a_provider_that_is_cancelled(peer, make_client):
+    """Something that it waits for was cancelled, nobody asked us to stop: a failed attempt like any other."""
+    calls = []
+
+    async def ask():
+        calls.append(1)
+        if len(calls) < 3:
+            raise asyncio.CancelledError
+        return "user", "pw"
+
+    client = make_client(credential_provider=ask, reconnect_strategy=0.0)
+    events = EventRecord(client)
+    await client.connect()
+    assert events.names == ["error", "reconnecting"] * 2 + ["connect", "ready"]
+
+
 @pytest.mark.pins("5.3", "case-25")
 async def test_a_server_that_hangs_up_while_the_provider_is_asked(peer, make_client):
     """The provider is asked before each handshake, so a slow one never meets a socket that died meanwhile."""

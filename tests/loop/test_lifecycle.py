@@ -68,6 +68,27 @@ async def test_connecting_while_reconnecting_waits_until_ready(peer, make_client
     assert len(peer.connections) == 2
 
 
+@pytest.mark.pins("5.2", "5.5")
+async def test_connecting_while_the_strategy_is_asked(peer, make_client):
+    """An asynchronous strategy may take its time: until it has answered the client is not ready either."""
+    has_decided = asyncio.Event()
+
+    async def decide(retries, cause):
+        await has_decided.wait()
+        return 0.0
+
+    client = await make_client(reconnect_strategy=decide).connect()
+    peer.connections[0].close()
+    await until(lambda: not client.is_ready)
+    connecting = asyncio.create_task(client.connect())
+    await turns()
+    assert not connecting.done()
+    assert client.state is ClientState.RECONNECTING
+    has_decided.set()
+    assert await connecting is client
+    assert client.is_ready
+
+
 @pytest.mark.pins("5.5", "4.2")
 async def test_the_first_command_connects(peer, make_client):
     """A client is open from its first command on."""

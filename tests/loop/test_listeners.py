@@ -196,6 +196,21 @@ async def test_a_listener_that_raises_becomes_an_error(make_client, is_async):
 
 
 @pytest.mark.pins("5.4")
+async def test_a_listener_that_is_cancelled(pinging):
+    """Something that it waits for was cancelled: it misses no later event, and the client none either."""
+    seen = []
+
+    @pinging.on("ping-interval")
+    async def listen(latency):
+        seen.append(latency)
+        if len(seen) <= 2:
+            raise asyncio.CancelledError
+
+    await until(lambda: len(seen) > 5)
+    assert pinging.is_ready
+
+
+@pytest.mark.pins("5.4")
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_listener_of_error_that_raises_is_logged(make_client, unused_port, caplog, is_async):
     """And nothing follows from it: it would never end."""

@@ -159,6 +159,19 @@ async def test_an_error_reply_is_redis_pys_exception(peer, client, text, kind):
     assert len(peer.connections) == 1
 
 
+@pytest.mark.pins("4.15", "4.16", "P1")
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_an_error_reply_with_invalid_text(peer, make_client, decode_responses):
+    """It is an error reply all the same, alone or inside an array, and the connection goes on."""
+    client = await make_client(decode_responses=decode_responses).connect()
+    peer.on("GET", b"-ERR \xff\xfe\r\n", b"*2\r\n-ERR \xff\r\n:1\r\n", resp.bulk("x"))
+    replies = await asyncio.gather(*(client.get("k") for _ in range(3)), return_exceptions=True)
+    assert isinstance(replies[0], ResponseError)
+    assert isinstance(replies[1][0], ResponseError)
+    assert replies[2] in {b"x", "x"}
+    assert len(peer.connections) == 1
+
+
 # -- 4.16: text that is none ------------------------------------------------------------------------
 
 
