@@ -24,7 +24,7 @@ import anyio
 
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
-from aioredis_kit.events import Event, Ready, Reconnecting
+from aioredis_kit.events import Event, Ready
 from aioredis_kit.exceptions import (
     ClientClosedError,
     ConnectError,
@@ -286,12 +286,14 @@ class ClientCore:
         """See ``LifeOwner``."""
         if life is not self._life or not self.is_open:
             return
-        match event:
-            case Ready(protocol):
-                self.state = ClientState.READY
-                self._note_protocol(protocol)
-            case Reconnecting() if self.state is ClientState.READY:
-                self.state = ClientState.RECONNECTING
+        if isinstance(event, Ready):
+            self.state = ClientState.READY
+            self._note_protocol(event.protocol)
+
+    def disconnected(self, life: Life) -> None:
+        """See ``LifeOwner``."""
+        if life is self._life and self.state is ClientState.READY:
+            self.state = ClientState.RECONNECTING
 
     def given_up(self, life: Life, error: ConnectError) -> None:
         """See ``LifeOwner``."""

@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from aioredis_kit.events import Ended, Event, Failed, Ready, Reconnecting, Terminated
+from aioredis_kit.events import Ended, Event, Failed, Ready, Terminated
 from aioredis_kit.exceptions import ConnectError, KitError
 from aioredis_kit.lanes.endpoint import Endpoint
 from aioredis_kit.routing.single import SingleRouter
@@ -31,6 +31,9 @@ class LifeOwner(Protocol):
 
     def happened(self, life: Life, event: Event) -> None:
         """Something happened that changes what the client is doing."""
+
+    def disconnected(self, life: Life) -> None:
+        """There is no connection any more."""
 
     def given_up(self, life: Life, error: ConnectError) -> None:
         """There will be no connection any more."""
@@ -120,13 +123,17 @@ class Life:
             case Ready():
                 if not self.outcome.done():
                     self.outcome.set_result(None)
-            case Reconnecting():
-                if self.outcome.done():
-                    self.outcome = self.loop.create_future()
             case Failed(error):
                 self.latest_failure = error
         self._owner.happened(self, event)
         self._listeners.emit(event, self)
+
+    def disconnected(self) -> None:
+        """See ``EndpointOwner``."""
+        if not self.has_ended:
+            if self.outcome.done():
+                self.outcome = self.loop.create_future()
+            self._owner.disconnected(self)
 
     def given_up(self, error: ConnectError) -> None:
         """See ``EndpointOwner``."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import logging
 from collections import deque
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.events import EVENT_NAMES, Event, Failed
 from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.transport.tasks import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -133,7 +135,7 @@ class Listeners:
     def _call(self, listener: Listener, event: Event, spawner: Spawner) -> None:
         try:
             listener.function(*event.arguments)
-        except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
             self._raised(event, error, spawner)
 
     def _enqueue(self, listener: Listener, event: Event, spawner: Spawner) -> None:
@@ -154,7 +156,7 @@ class Listeners:
             while listener.backlog:
                 event = listener.backlog.popleft()
                 try:
-                    await listener.function(*event.arguments)
+                    await foreign(functools.partial(listener.function, *event.arguments))
                 except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
                     self._raised(event, error, spawner)
         finally:
@@ -163,8 +165,8 @@ class Listeners:
             self._busy.discard(listener)
             self._changed.set()
 
-    def _raised(self, event: Event, error: Exception, spawner: Spawner) -> None:
+    def _raised(self, event: Event, error: BaseException, spawner: Spawner) -> None:
         if isinstance(event, Failed) or spawner.has_ended:
             logger.error("a listener of %r raised", event.name, exc_info=error)
         else:
-            self.emit(Failed(error), spawner)
+            self.emit(Failed(error if isinstance(error, Exception) else RuntimeError(repr(error))), spawner)

@@ -13,6 +13,7 @@ from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTim
 from aioredis_kit.lanes.link import Link
 from aioredis_kit.lanes.shared import SharedLane
 from aioredis_kit.policy.retry import may_repeat
+from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.wire.handshake import Introduction
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class EndpointOwner(Protocol):
 
     def happened(self, event: Event) -> None:
         """Something happened that listeners may want to know."""
+
+    def disconnected(self) -> None:
+        """There is no connection any more."""
 
     def given_up(self, error: ConnectError) -> None:
         """The reconnect strategy gave up."""
@@ -102,6 +106,10 @@ class Endpoint:
         """See ``LaneOwner``."""
         self._owner.happened(event)
 
+    def disconnected(self) -> None:
+        """See ``LaneOwner``."""
+        self._owner.disconnected()
+
     def given_up(self, error: ConnectError) -> None:
         """See ``LaneOwner``."""
         self._owner.given_up(error)
@@ -133,7 +141,7 @@ class Endpoint:
         limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:
             async with limit:
-                return read_credentials(await _ask(options.credential_provider))
+                return read_credentials(await foreign(lambda: _ask(options.credential_provider)))
         except ConfigurationError as error:
             raise ConnectError(f"{address}: {error}", address=address) from error
         except Exception as error:  # the provider is the user's code: it may raise anything

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import inspect
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reconnecting
@@ -22,6 +21,7 @@ from aioredis_kit.exceptions import ConnectError, ConnectionLostError, Reconnect
 from aioredis_kit.lanes.health import HealthCheck
 from aioredis_kit.policy.reconnect import Delay, GiveUp, default_delay, is_hopeless, read_answer
 from aioredis_kit.transport.connection import Connection
+from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.wire.decoder import Decoder
 from aioredis_kit.wire.machine import Machine
 
@@ -247,10 +247,8 @@ class Link:
         if strategy.is_default and not self._was_ready and is_hopeless(cause, self._equipment.options):
             return GiveUp(None)
         try:
-            answer = strategy.ask(retries, cause, elapsed)
-            if inspect.isawaitable(answer):
-                async with asyncio.timeout(STRATEGY_TIMEOUT):
-                    answer = await answer
+            async with asyncio.timeout(STRATEGY_TIMEOUT):
+                answer = await foreign(lambda: strategy.ask(retries, cause, elapsed))
             return read_answer(answer)
         except Exception as error:  # noqa: BLE001  # the strategy is the user's code: it may raise anything
             self._owner.happened(Failed(error))

@@ -60,6 +60,9 @@ class LaneOwner(Protocol):
     def given_up(self, error: ConnectError) -> None:
         """The reconnect strategy gave up."""
 
+    def disconnected(self) -> None:
+        """There is no connection any more."""
+
     def configure(self, command: Command) -> None:
         """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
 
@@ -237,6 +240,7 @@ class SharedLane:
         self._connection = self._replaced_for = None
         self._set_line(None)
         self._is_paused = False
+        self._owner.disconnected()
         again: list[Command] = []
         for command in unanswered:
             if not isinstance(command, Command):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -170,6 +171,26 @@ class Supervisor:
             coroutine.close()
         if not self._stopped.is_set():
             self._cancelled()
+
+
+async def foreign(call: Callable[[], Any]) -> Any:
+    """Call code that isn't ours and await what it returns, if that can be awaited.
+
+    Raises:
+        RuntimeError: It raised ``CancelledError`` although nobody cancelled this task: something of its own was.
+        BaseException: Whatever else it raised.
+
+    Cancellation:
+        Passed on.
+    """
+    try:
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something that it awaited was cancelled") from error
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -123,7 +123,7 @@ async def serves_again(client):
         await client.close()
 
 
-@pytest.mark.pins("P2", "P6", "4.1", "4.19", "4.20", "4.21", "5.2")
+@pytest.mark.pins("P2", "P6", "4.20", "5.2")
 async def test_every_call_ends_and_nothing_stays(server, rng, is_long):
     """connect(), close(), aclose() and commands, cancelled or not, end at whatever moment they were called."""
     ended = Counter()

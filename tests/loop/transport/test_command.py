@@ -63,6 +63,33 @@ def test_tasks_go_on_in_the_order_of_the_answers_and_in_their_own_contexts(run):
     run(main)
 
 
+@pytest.mark.parametrize("how", ["fail", "cancel"])
+def test_a_task_goes_on_in_its_own_context_when_its_command_fails(run, how):
+    variable = contextvars.ContextVar("variable", default="nobody")
+    seen = []
+
+    async def caller(command):
+        variable.set("the caller")
+        try:
+            await ask(command)
+        except (ValueError, asyncio.CancelledError):
+            seen.append(variable.get())
+
+    async def main():
+        variable.set("who ends it")
+        command = make_command()
+        task = start(caller(command))
+        await turn()
+        if how == "fail":
+            command.fail(ValueError("why"))
+        else:
+            task.cancel()
+        await asyncio.wait([task])
+        assert seen == ["the caller"]
+
+    run(main)
+
+
 def test_a_task_that_waits_can_be_looked_at(run):
     async def main():
         command = make_command()
@@ -134,6 +161,36 @@ async def give_up(command, how):
         command.fail(ValueError("why"))
     await asyncio.wait([task])
     assert task.cancelled() or task.exception()
+
+
+@pins("P5")
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_a_command_given_up_keeps_nothing_of_its_caller_alive(run, is_sent):
+    """It may stay in a queue for long."""
+    freed = []
+
+    async def caller(command):
+        local = Local()
+        freed.append(weakref.ref(local))
+        await ask(command)
+
+    async def main():
+        command = make_command(is_sent=is_sent)
+        task = start(caller(command))
+        await turn()
+        task.cancel()
+        await asyncio.wait([task])
+        command.reply = None  # the exception, with its traceback, is for the client to forget
+        del task
+        await turn()
+        gc.collect()
+        assert freed[0]() is None
+
+    run(main)
+
+
+class Local:
+    """Something of a caller's."""
 
 
 @pytest.mark.parametrize("state", [WITHDRAWN, ABANDONED, DONE])

@@ -117,6 +117,15 @@ async def cancelled_twice(call):
     return *(await result_of(task),), task.cancelling()
 
 
+async def cancelled_and_taken_back_in_the_same_turn(call):
+    """Too late: who waits is told already."""
+    task = start(call.ask())
+    await turn()
+    task.cancel()
+    task.uncancel()
+    return await result_of(task)
+
+
 async def cancelled_before_it_began(call):
     task = start(call.ask())
     task.cancel()
@@ -314,6 +323,7 @@ SCENARIOS = {
     cancelled: CANCELLED,
     cancelled_with_a_message: ("cancelled", ("enough",)),
     cancelled_twice: (CANCELLED, 2),
+    cancelled_and_taken_back_in_the_same_turn: CANCELLED,
     cancelled_before_it_began: CANCELLED,
     answered_then_cancelled_in_the_same_turn: CANCELLED,
     cancelled_then_answered_in_the_same_turn: CANCELLED,
