@@ -1,14 +1,15 @@
 """Who the client is to the server: the credentials, and where they come from.
 
-A provider is an object with ``async get_credentials()``, or a callable, synchronous or not, that returns
-``Credentials`` or a ``(username, password)`` pair. It is asked before every handshake.
+A provider is an object with ``get_credentials()``, one of redis-py's among them, or a callable; synchronous or not, it
+returns ``Credentials`` or a ``(username, password)`` pair. It is asked before every handshake. A synchronous one is
+called in a thread, which can't be interrupted: one that never returns keeps the interpreter from exiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from aioredis_kit.exceptions import ConfigurationError
 
@@ -28,11 +29,13 @@ class Credentials:
     expires_at: float | None = None
 
 
-@runtime_checkable
-class CredentialProvider(Protocol):
-    """Something that can be asked for credentials again and again."""
+CredentialsAnswer: TypeAlias = Credentials | tuple[str | None, str]
 
-    async def get_credentials(self) -> Credentials | tuple[str | None, str]:
+
+class CredentialProvider(Protocol):
+    """Something that can be asked for credentials again and again. Its method may be a coroutine function."""
+
+    def get_credentials(self) -> CredentialsAnswer | Awaitable[CredentialsAnswer]:
         """Return the credentials to use for a handshake that begins now.
 
         Raises:
@@ -44,7 +47,6 @@ class CredentialProvider(Protocol):
         ...
 
 
-CredentialsAnswer: TypeAlias = Credentials | tuple[str | None, str]
 CredentialSource: TypeAlias = (
     CredentialProvider | Callable[[], CredentialsAnswer] | Callable[[], Awaitable[CredentialsAnswer]]
 )

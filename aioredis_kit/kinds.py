@@ -231,7 +231,9 @@ def _read_certificates(given: object) -> str | bytes:
 
 
 def _read_encoding(given: Any) -> str:
-    "".encode(given)  # raises if Python doesn't know it, or if it isn't one for text
+    # Raises if Python doesn't know it, or if it isn't one for text. Names of commands are sent in it too.
+    if _ASCII.decode("ascii").encode(given) != _ASCII:
+        raise ValueError
     return str(given)
 
 
@@ -284,6 +286,7 @@ def _read_function(given: object) -> object:
     return given
 
 
+_ASCII: Final = bytes(range(128))
 _PROBE_SECONDS: Final = seconds(least=1, most=32767)  # as Linux limits TCP_KEEPIDLE and TCP_KEEPINTVL
 _PROBES: Final = count(1, 127)  # as Linux limits TCP_KEEPCNT
 
@@ -296,7 +299,7 @@ PATH: Final = Kind("the path of a file or folder", _read_path, str)
 SOCKET_PATH: Final = Kind(f"a path of 1 to {_SOCKET_PATH_MOST} bytes", _read_socket_path, str)
 CERTIFICATES: Final = Kind("certificates: PEM as text or DER as bytes", _read_certificates)
 TLS_VERSION: Final = Kind("'TLSv1.2' or 'TLSv1.3'", _TLS_VERSIONS.__getitem__, str)
-ENCODING: Final = Kind("the name of a text encoding, such as 'utf-8'", _read_encoding, str)
+ENCODING: Final = Kind("the name of a text encoding that extends ASCII, such as 'utf-8'", _read_encoding, str)
 ENCODING_ERRORS: Final = Kind("the name of an error handler, such as 'strict'", _read_encoding_errors, str)
 INTERVAL: Final = Kind(
     "a finite number of seconds (or a timedelta), where 0 and None are off", _read_interval, _parse_number
@@ -312,7 +315,7 @@ KEEP_ALIVE_CONSTANTS: Final = Kind(
     _read_keep_alive_constants,
 )
 PROVIDER: Final = Kind(
-    "an object with get_credentials() or a function that returns (username, password)",
+    "an object with get_credentials(), or a function, that returns Credentials or (username, password)",
     _read_provider,
     is_secret=True,
 )

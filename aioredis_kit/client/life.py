@@ -109,9 +109,9 @@ class Life:
         await self._supervisor.wait_stopped()
         await self.router.wait_closed()
 
-    def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
+    def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
         """See ``listeners.Spawner``."""
-        self._supervisor.spawn(self._job(function, name), context)
+        return self._supervisor.spawn(self._job(function, name), context)
 
     # What the endpoint tells.
 

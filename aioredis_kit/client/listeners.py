@@ -4,7 +4,8 @@ Rules of this file:
 
 1. Listeners are called in the order of their registration, at a later turn of the loop, in the context in which
    they were registered. So nothing that they do can disturb what was going on when the event happened.
-2. An asynchronous listener handles one event at a time; a limited number wait for it.
+2. Whatever a listener returns is awaited, if it can be. Until that is done the next events wait for it, a limited
+   number of them.
 3. A listener that raises becomes an ``error`` event; a listener of ``error`` that raises is logged.
 """
 
@@ -42,8 +43,9 @@ class Spawner(Protocol):
     loop: asyncio.AbstractEventLoop
     has_ended: bool
 
-    def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> None:
-        """Run a function as a task of the client's, in a context."""
+    def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
+        """Run a function as a task of the client's, in a context; tell whether that can still be done."""
+        ...
 
 
 class Listener:
@@ -53,21 +55,18 @@ class Listener:
         function: What is called.
         only_once: Whether it is for the next event only.
         context: What it is called in.
-        is_async: Whether what it returns is awaited.
-        backlog: The events that wait for it, if it is asynchronous.
-        task: The task that works the backlog off, if there is one.
-        is_busy: Whether there is, or soon will be, such a task.
+        backlog: The events that wait for it.
+        is_busy: Whether something that it returned is being awaited, or soon will be.
+        task: The task that awaits it, once there is one.
     """
 
     def __init__(self, function: Callable[..., Any], *, only_once: bool) -> None:
         self.function = function
         self.only_once = only_once
         self.context = contextvars.copy_context()
-        call = function if inspect.isroutine(function) else type(function).__call__
-        self.is_async = inspect.iscoroutinefunction(call)
         self.backlog: deque[Event] = deque()
-        self.task: asyncio.Task[Any] | None = None
         self.is_busy = False
+        self.task: asyncio.Task[Any] | None = None
 
 
 class Listeners:
@@ -113,13 +112,10 @@ class Listeners:
         for listener in listeners:
             if listener.only_once:
                 self._forget(event.name, listener)
-            if listener.is_async:
-                self._enqueue(listener, event, spawner)
-            else:
-                spawner.loop.call_soon(self._call, listener, event, spawner, context=listener.context)
+            spawner.loop.call_soon(self._call, listener, event, spawner, context=listener.context)
 
     async def wait_idle(self) -> None:
-        """Wait until the asynchronous listeners are done, except one that runs in the current task.
+        """Wait until all that listeners returned was awaited, except by the current task.
 
         Cancellation:
             Safe.
@@ -133,32 +129,40 @@ class Listeners:
         self._by_event[event] = [other for other in self._by_event[event] if other is not listener]
 
     def _call(self, listener: Listener, event: Event, spawner: Spawner) -> None:
+        if listener.is_busy:
+            if len(listener.backlog) < BACKLOG:
+                listener.backlog.append(event)
+            else:
+                self.dropped += 1
+            return
         try:
-            listener.function(*event.arguments)
+            returned = listener.function(*event.arguments)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
             self._raised(event, error, spawner)
-
-    def _enqueue(self, listener: Listener, event: Event, spawner: Spawner) -> None:
-        if len(listener.backlog) >= BACKLOG:
-            self.dropped += 1
             return
-        listener.backlog.append(event)
-        if not listener.is_busy:
+        if not inspect.isawaitable(returned):
+            return
+        work = functools.partial(self._work_off, listener, event, returned, spawner)
+        if spawner.spawn(work, name=f"listener:{event.name}", context=listener.context):
             listener.is_busy = True
             self._busy.add(listener)
-            spawner.spawn(
-                lambda: self._work_off(listener, spawner), name=f"listener:{event.name}", context=listener.context
-            )
+        elif inspect.iscoroutine(returned):
+            returned.close()
 
-    async def _work_off(self, listener: Listener, spawner: Spawner) -> None:
+    async def _work_off(self, listener: Listener, event: Event, returned: Awaitable[Any], spawner: Spawner) -> None:
+        """Await what a listener returned, then call it for the events that waited meanwhile."""
         listener.task = asyncio.current_task()
+        call: Callable[[], Any] = lambda: returned  # noqa: E731  # it was called already
         try:
-            while listener.backlog:
-                event = listener.backlog.popleft()
+            while True:
                 try:
-                    await foreign(functools.partial(listener.function, *event.arguments))
+                    await foreign(call)
                 except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
                     self._raised(event, error, spawner)
+                if not listener.backlog:
+                    return
+                event = listener.backlog.popleft()
+                call = functools.partial(listener.function, *event.arguments)
         finally:
             listener.task = None
             listener.is_busy = False

@@ -7,8 +7,9 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio.to_thread
+import redis.credentials
 
-from aioredis_kit.credentials import CredentialProvider, Credentials, read_credentials
+from aioredis_kit.credentials import Credentials, read_credentials
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
 from aioredis_kit.lanes.link import Link
 from aioredis_kit.lanes.shared import SharedLane
@@ -17,6 +18,8 @@ from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.wire.handshake import Introduction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.equipment import Equipment
@@ -155,10 +158,18 @@ class Endpoint:
 
 async def _ask(provider: Any) -> object:
     """Ask a provider, off the loop where it is synchronous."""
-    if isinstance(provider, CredentialProvider):
-        return await provider.get_credentials()
-    call = type(provider).__call__ if not inspect.isroutine(provider) else provider
-    if inspect.iscoroutinefunction(call):
-        return await provider()
-    answer = await anyio.to_thread.run_sync(provider, abandon_on_cancel=True)
+    call = _call_of(provider)
+    if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__):
+        return await call()
+    answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _call_of(provider: Any) -> Callable[[], Any]:
+    """Return what has to be called: the provider itself, or one of its methods."""
+    if isinstance(provider, redis.credentials.CredentialProvider):
+        stock = redis.credentials.CredentialProvider.get_credentials_async
+        if type(provider).get_credentials_async is not stock:  # that one would call the other on the loop
+            return provider.get_credentials_async
+    call: Callable[[], Any] = getattr(provider, "get_credentials", provider)
+    return call

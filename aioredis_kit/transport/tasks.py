@@ -113,19 +113,22 @@ class Supervisor:
         self._task = loop.create_task(self._host(), name=self._name, context=contextvars.Context())
         self._task.add_done_callback(self._ended)
 
-    def spawn(self, job: Job, context: contextvars.Context | None = None) -> None:
-        """Run a job until it ends or the supervisor stops.
+    def spawn(self, job: Job, context: contextvars.Context | None = None) -> bool:
+        """Run a job until it ends or the supervisor stops; tell whether it hasn't stopped already.
 
         Args:
             job: The job.
             context: What it runs in a copy of; an empty one if not given.
         """
+        if self._stopped.is_set() or self._task is None or self._task.done():
+            return False
         context = contextvars.Context() if context is None else context.copy()
         if self._group is None:
             self._early.append((job, context))
-        elif not self._stopped.is_set() and self._task is not None and not self._task.done():
+        else:
             name = f"{self._name}:{job.name}"
             _ = context.run(functools.partial(self._group.start_soon, self._make, job, name=name))
+        return True
 
     def stop(self) -> None:
         """Cancel all jobs but the one that calls this, and end with the last of them. Idempotent."""

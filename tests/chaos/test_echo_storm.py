@@ -15,9 +15,11 @@ nothing, so it is sent again after a loss; a quarter of the callers forbid that,
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from statistics import median
 
 import pytest
@@ -42,9 +44,9 @@ FILLERS = (0, 0, 0, 0, 0, 0, 0, 100, 100, 100, 3000, 20_000)
 """How much longer a token is than its name, in bytes. From 16 KiB on a value is written uncopied."""
 LATENESS = 0.05
 """How late a deadline may be noticed, in seconds; the loop's own lag comes on top (DESIGN, section 4)."""
-
-GROWTH = 8 * 2**20
-"""By how many bytes resident memory may grow from the second tenth of the storm to the last, in the median."""
+MOST_BYTES = 8 * 2**20
+MOST_BLOCKS = 20_000
+"""By how much memory may grow from the second tenth of the storm to the last. Some 20 blocks a caller come and go."""
 
 
 class Storm:
@@ -203,37 +205,44 @@ class Callers:
             self.wrong.append((token[:30], reply[:30]))
 
 
-@asynccontextmanager
-async def watched_loop(look):
-    """Look every 10 ms, and collect the loop's lags and what was seen."""
-    lags, seen = [0.0], []
+class Watch:
+    """Looks at the loop every 10 ms and at memory every 100 ms, while it is entered.
 
-    async def watch():
-        while True:
+    Attributes:
+        lag: How late the loop was at most, in seconds.
+        resident: How many bytes were resident, each time.
+        blocks: How many blocks of memory Python's objects took, each time. They tell of a leak where the process has
+            been larger before, so that what leaks finds room.
+    """
+
+    def __init__(self, resident_bytes):
+        self.lag = 0.0
+        self.resident = []
+        self.blocks = []
+        self._resident_bytes = resident_bytes
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._look())
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def _look(self):
+        for turn in itertools.count():
             due = time.monotonic() + 0.01
             await asyncio.sleep(0.01)
-            lags.append(time.monotonic() - due)
-            seen.append(look())
-
-    task = asyncio.create_task(watch())
-    try:
-        yield lags, seen
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
+            self.lag = max(self.lag, time.monotonic() - due)
+            if turn % 10 == 0:
+                self.resident.append(self._resident_bytes())
+                self.blocks.append(sys.getallocatedblocks())
 
 
-def figures(seconds, storm, callers, events, lags, resident):
-    """Return what is worth reading about a storm, and the growth of resident memory in bytes."""
-    tenth = len(resident) // 10
-    growth = median(resident[-tenth:]) - median(resident[tenth : 2 * tenth])
-    text = (
-        f"{seconds:g} s, {storm.count.total()} faults {dict(storm.count)}, events {dict(events)}\n"
-        f"{callers.issued} issued: {dict(callers.ended)}\n"
-        f"deadlines missed by {callers.overdue:.3f} s and lag {max(lags):.3f} s at most; "
-        f"resident memory {growth / 2**20:+.1f} MiB"
-    )
-    return text, growth
+def growth(samples):
+    """Return by how much the median grew from the second tenth to the last."""
+    tenth = len(samples) // 10
+    return median(samples[-tenth:]) - median(samples[tenth : 2 * tenth])
 
 
 @pytest.mark.pins("P1", "P2", "P6", "4.8", "4.10", "4.11")
@@ -254,21 +263,24 @@ async def test_each_caller_gets_its_own_reply_or_none(server, rng, resident_byte
             client.on(event, lambda *_, event=event: events.update([event]))
         storm, callers = Storm(proxy, rng), Callers(client, rng)
         raging = asyncio.create_task(storm.rage(storm.losses | storm.delays))
-        async with watched_loop(resident_bytes) as (lags, resident):
+        async with Watch(resident_bytes) as watch:
             await callers.ask_for(seconds)
         raging.cancel()
         await asyncio.wait((raging,))
         assert raging.cancelled()
-        text, growth = figures(seconds, storm, callers, events, lags, resident)
-        print(text)
+        print(f"{seconds:g} s, {storm.count.total()} faults {dict(storm.count)}, events {dict(events)}")
+        print(f"{callers.issued} issued: {dict(callers.ended)}")
+        print(f"deadlines missed by {callers.overdue:.3f} s and lag {watch.lag:.3f} s at most")
+        print(f"{growth(watch.resident) / 2**20:+.1f} MiB resident, {growth(watch.blocks):+.0f} blocks")
         assert not callers.wrong
         assert callers.ended.total() == callers.issued
         patient = {outcome: count for outcome, count in callers.ended.items() if not outcome.startswith("given up")}
         assert patient["succeeded"] >= 0.9 * sum(patient.values())
         assert patient["succeeded"] >= least
         assert "lost, maybe executed: False" not in patient  # what was not written waits for the next connection
-        assert callers.overdue <= LATENESS + 2 * max(lags)  # of the turn that notices, and of the caller's
-        assert growth < GROWTH
+        assert callers.overdue <= LATENESS + 2 * watch.lag  # of the turn that notices, and of the caller's
+        assert growth(watch.resident) < MOST_BYTES
+        assert growth(watch.blocks) < MOST_BLOCKS
         tokens = [f"after:{number}".encode() for number in range(CALLERS)]
         assert await asyncio.gather(*map(client.echo, tokens)) == tokens
 

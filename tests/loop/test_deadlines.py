@@ -241,16 +241,3 @@ async def test_any_byte_proves_life(peer, clock, make_client):
     connection.send(b"\r\n")
     assert await task == b"x" * 30
     assert len(peer.connections) == 1
-
-
-@pytest.mark.pins("4.9", "P1")
-async def test_a_blocked_loop_is_no_stalled_server(peer, make_client):
-    """What has come in meanwhile is read before the verdict."""
-    client = await make_client(ping_interval=0.01, ping_timeout=0.05).connect()
-    events = EventRecord(client)
-    for _ in range(3):
-        await asyncio.sleep(0.015)
-        time.sleep(0.1)  # noqa: ASYNC251  # blocking the loop is what this is about
-        assert await client.get("k") == b"k"
-    await turns()
-    assert "error" not in events.names

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from importlib.metadata import version
 
 import pytest
+from redis.credentials import UsernamePasswordCredentialProvider
 
+from aioredis_kit import Credentials
 from aioredis_kit.exceptions import (
     AuthenticationFailedError,
     ConnectError,
@@ -308,6 +311,23 @@ async def test_a_provider_that_hangs(peer, clock, make_client):
     assert calls == pytest.approx([0, 32, 64], abs=0.01)
     assert all(isinstance(error, ConnectTimeoutError) for error in events.of("error"))
     assert events.names == ["error", "reconnecting"] * 2 + ["connect", "ready"]
+
+
+@pytest.mark.pins("5.3")
+@pytest.mark.parametrize(
+    "provider",
+    [
+        UsernamePasswordCredentialProvider("user", "pw"),
+        partial(lambda password: ("user", password), "pw"),
+        lambda: Credentials("user", "pw"),
+        lambda: asyncio.sleep(0, ("user", "pw")),
+    ],
+    ids=["redis-py's", "partial", "Credentials", "lambda"],
+)
+async def test_kinds_of_credential_providers(peer, make_client, provider):
+    """Synchronous, asynchronous, redis-py's own: all come to the same."""
+    await make_client(credential_provider=provider, reconnect_strategy=False).connect()
+    assert peer.commands[0].words == (b"HELLO", b"3", b"AUTH", b"user", b"pw")
 
 
 @pytest.mark.pins("5.3", "P2")

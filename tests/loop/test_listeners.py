@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import inspect
 import time
+from functools import partial
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -116,6 +118,33 @@ async def test_listeners_are_called_in_the_context_of_their_registration(make_cl
     await until(lambda: len(seen) == 2)
     assert seen == ["at registration", "at registration"]
     assert variable.get() == "at connecting"
+
+
+@pytest.mark.pins("5.4")
+async def test_what_counts_as_asynchronous(make_client):
+    """Whatever returns something to await, however it was made: the client awaits it, and `close()` waits for it."""
+    client = make_client()
+    seen = []
+
+    async def listen(name="function"):
+        await asyncio.sleep(0.01)
+        seen.append(name)
+
+    class Listener:
+        async def method(self):
+            await listen("method")
+
+        async def __call__(self):
+            await listen("callable")
+
+    mock = AsyncMock()
+    listeners = [listen, Listener().method, Listener(), partial(listen, "partial"), lambda: listen("lambda"), mock]
+    for listener in listeners:
+        client.on("ready", listener)
+    await client.connect()
+    await client.close()
+    assert sorted(seen) == ["callable", "function", "lambda", "method", "partial"]
+    assert mock.await_count == 1
 
 
 @pytest.mark.pins("5.4", "P1")

@@ -16,9 +16,16 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from aioredis_kit.exceptions import ConnectionLostError, KitError, ReplyProtocolError
+from aioredis_kit import ClientState
+from aioredis_kit.exceptions import (
+    ClientClosedError,
+    ConnectError,
+    ConnectionLostError,
+    KitError,
+    ReplyProtocolError,
+)
 from aioredis_kit.testing import resp
-from tests.support.observing import EventRecord, outcome, turns
+from tests.support.observing import EventRecord, outcome, turns, until
 
 READONLY = resp.error("READONLY You can't write against a read only replica.")
 
@@ -80,6 +87,31 @@ async def test_cancelled_between_two_tries(peer, clock, make_client):
     assert count(peer, "INCR") == sent
 
 
+@pytest.mark.pins("4.13", "4.19", "4.20", "4.21", "P2")
+@pytest.mark.parametrize("end", ["close", "aclose", "destroy", "lost"])
+async def test_the_client_ends_between_two_tries(peer, clock, make_client, end):
+    """The command ends with it, at its next try at the latest; after a mere loss it goes on."""
+    client = await make_client(reconnect_strategy=0.0, command_timeout=60).connect()
+    peer.on("INCR", resp.error("LOADING not now"))
+    task = asyncio.create_task(client.execute_command("INCR", "n"))
+    await peer.wait_for_command("INCR", count=4)
+    await turns()
+    begun = clock()
+    if end == "destroy":
+        client.destroy()
+    elif end == "lost":
+        peer.on("INCR", resp.integer(1))
+        peer.connections[0].close()
+        assert await task == 1
+        return
+    else:
+        await getattr(client, end)()
+    result = await outcome(task)
+    assert isinstance(result, BusyLoadingError | ClientClosedError)
+    assert clock() - begun <= 0.6
+    assert not client.is_open
+
+
 # -- 4.14: the primary became a replica -------------------------------------------------------------
 
 
@@ -130,6 +162,32 @@ async def test_read_only_goes_on_at_the_new_primary(peer, client, reopened):
     assert await client.set("k", 2) is True
     assert len(peer.connections) == before + 1
     assert [each.connection.number for each in peer.commands if each.name == "SET"][-2:] == [before - 1, before]
+
+
+@pytest.mark.pins("4.14", "P2")
+async def test_read_only_for_ever(peer, clock, make_client):
+    """By its deadline the command ends with the server's word; reads are served all the time."""
+    client = await make_client(reconnect_strategy=0.5, command_timeout=5).connect()
+    assert await client.set("k", 1) is True
+    peer.on("SET", READONLY)
+    task = asyncio.create_task(client.set("k", 2))
+    while not task.done():
+        assert await client.get("k") == b"k"
+        await asyncio.sleep(0.3)
+    assert isinstance(await outcome(task), ReadOnlyError)
+    assert clock() <= 5.5
+    assert 3 <= len(peer.connections) <= 12
+
+
+@pytest.mark.pins("4.14", "4.18", "P2")
+async def test_read_only_with_a_strategy_that_gives_up(peer, make_client):
+    """There is no other connection to be had: the command ends, and so does the client."""
+    client = await make_client(reconnect_strategy=False).connect()
+    assert await client.set("k", 1) is True
+    peer.on("SET", READONLY)
+    error = await outcome(client.set("k", 2))
+    assert isinstance(error, ReadOnlyError | ConnectError | ClientClosedError)
+    await until(lambda: client.state is ClientState.TERMINATED)
 
 
 # -- 4.15: any other error reply --------------------------------------------------------------------

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import anyio.to_thread
 import pytest
 
 from aioredis_kit import create_client
-from aioredis_kit.exceptions import AuthenticationFailedError, ConnectError, HandshakeError
+from aioredis_kit.exceptions import (
+    AuthenticationFailedError,
+    ClientClosedError,
+    ConnectError,
+    ConnectTimeoutError,
+    HandshakeError,
+)
 from aioredis_kit.testing import RedisServer
-from tests.support.observing import EventRecord, outcome
+from tests.support.observing import EventRecord, job_tasks, outcome, until
 
 
 def has_ipv6():
@@ -59,6 +66,38 @@ async def test_a_name_that_does_not_exist():
     error = await outcome(client.connect())
     assert isinstance(error, ConnectError)
     assert "no-such-host.invalid:1234" in str(error)
+
+
+@pytest.mark.pins("5.2", "P2", "P6")
+@pytest.mark.parametrize("end", ["time-out", "cancelled", "destroyed"])
+async def test_a_name_service_that_hangs(monkeypatch, end):
+    """The look-up goes on in its thread; nobody waits for it."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hang(*_, flags=0, **__):
+        if flags & socket.AI_NUMERICHOST:  # no question to a name service
+            raise socket.gaierror(socket.EAI_NONAME, "no number")
+        is_asked.set()
+        may_answer.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    client = create_client("redis://slow.example.com", connect_timeout=0.1, reconnect_strategy=False)
+    try:
+        connecting = asyncio.create_task(client.connect())
+        await until(is_asked.is_set)
+        if end == "cancelled":
+            connecting.cancel()
+        elif end == "destroyed":
+            client.destroy()
+        async with asyncio.timeout(5):
+            result = await outcome(connecting)
+        expected = {"time-out": ConnectTimeoutError, "cancelled": asyncio.CancelledError}
+        assert isinstance(result, expected.get(end, ClientClosedError))
+        await client.close()
+        assert not job_tasks()
+    finally:
+        may_answer.set()
 
 
 @pytest.mark.pins("case-8", "case-9", "5.3")

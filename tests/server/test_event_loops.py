@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 
 import pytest
 
@@ -136,6 +137,20 @@ def test_back_pressure(run):
                 assert keys == [str(number).encode() for number in range(200)]
 
     run(press())
+
+
+@pytest.mark.pins("4.9", "P1")
+def test_a_blocked_loop(run):
+    """A pong that has come while the loop was blocked counts, also where timers run before sockets are read."""
+
+    async def block():
+        async with ScriptedPeer() as peer, create_client(peer.url, ping_interval=0.02, ping_timeout=0.05) as client:
+            events = EventRecord(client)
+            peer.on("PING", lambda _: time.sleep(0.1) or resp.simple("PONG"))
+            await events.wait_for("ping-interval", 3)
+            assert "error" not in events.names
+
+    run(block())
 
 
 @pytest.mark.pins("4.19", "4.20", "5.2", "P6")

@@ -88,7 +88,7 @@ def timers(loop):
 
 def sockets_to(port):
     """The file descriptors of this process that are connected to a TCP port of its own."""
-    descriptors = [int(each.name) for each in Path("/proc/self/fd").iterdir()]
+    descriptors = [int(each.name) for each in Path("/dev/fd").iterdir()]
     return [each for each in descriptors if _remote_port(each) == port]
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from aioredis_kit.credentials import CredentialProvider, Credentials, read_credentials
+from aioredis_kit.credentials import Credentials, read_credentials
 from aioredis_kit.exceptions import ConfigurationError
 
 
@@ -71,12 +71,3 @@ def test_what_is_no_text_is_refused_before_a_handshake_needs_it(answer):
 def test_an_expiry_is_refused_until_tokens_are_renewed():
     with pytest.raises(ConfigurationError, match=r"expiry.*not supported yet; return them without expires_at"):
         read_credentials(Credentials("ada", "s3cret", expires_at=5.0))
-
-
-def test_a_provider_is_known_by_its_method():
-    class Provider:
-        async def get_credentials(self):
-            return Credentials("ada", "s3cret")
-
-    assert isinstance(Provider(), CredentialProvider)
-    assert not isinstance(lambda: Credentials("ada", "s3cret"), CredentialProvider)
