@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     import ssl
@@ -78,11 +78,32 @@ class Dialler:
         sock = await self._connect(timeout)
         try:
             self._set_options(sock)
-            name = None if self.tls is None else self.server_hostname or self.address.host
-            return await loop.create_connection(protocol, sock=sock, ssl=self.tls, server_hostname=name)
+            if self.tls is not None:
+                return await self._secure(sock, self.tls, protocol())
+            return await loop.create_connection(protocol, sock=sock)
         except BaseException:
             sock.close()
             raise
+
+    async def _secure(
+        self, sock: socket.socket, tls: ssl.SSLContext, protocol: ProtocolT
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Speak TLS on a socket.
+
+        In two steps, because asyncio's way to do it in one closes politely when it is cancelled as the handshake ends:
+        the transport waits for an answer on a socket that is already closed, and its number can't be used again.
+        """
+        loop = asyncio.get_running_loop()
+        raw, _ = await loop.create_connection(_Unread, sock=sock)
+        try:
+            name = self.server_hostname or self.address.host
+            transport = await loop.start_tls(raw, protocol, tls, server_hostname=name)
+        except BaseException:
+            raw.abort()
+            raise
+        if transport is None:  # asyncio's way to say that it was closed meanwhile
+            raise ConnectionResetError("the connection was closed during the TLS handshake")
+        return transport, protocol
 
     async def _connect(self, timeout: float) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -122,6 +143,13 @@ class Dialler:
             _set_tcp(sock, ("TCP_KEEPCNT",), probes)
         if options.tcp_user_timeout is not None:
             _set_tcp(sock, ("TCP_USER_TIMEOUT",), round(options.tcp_user_timeout * 1000))
+
+
+class _Unread(asyncio.Protocol):
+    """Leaves what comes before TLS unread."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
 
 
 def _set_tcp(sock: socket.socket, names: tuple[str, ...], value: int) -> None:
