@@ -36,12 +36,10 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.policy.retry import delay_after_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aioredis_kit.client.plans import Plans
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.options import CommandOptions
-    from aioredis_kit.transport.command import Command
+    from aioredis_kit.transport.command import Command, Lane
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +69,11 @@ class ClientCore:
         equipment: The same.
         state: What it is doing.
         loop: The loop on which commands may be issued now.
-        dispatch: Takes a command, while ``loop`` is set.
+        lane: Takes commands, while ``loop`` is set.
         listeners: The listeners of its events.
     """
 
-    dispatch: Callable[[Command], None]
+    lane: Lane
 
     def __init__(self, equipment: Equipment) -> None:
         self.equipment = equipment
@@ -184,7 +182,7 @@ class ClientCore:
         self.state = ClientState.CONNECTING
         life = self._life = Life(self, self.equipment, self.listeners, asyncio.get_running_loop())
         life.router.expect_timeout(self._shortest_timeout)
-        self.loop, self.dispatch = life.loop, life.router.dispatch
+        self.loop, self.lane = life.loop, life.router.lane
         return life
 
     def check_home(self) -> None:
@@ -352,7 +350,7 @@ class ClientCore:
         if self.loop is not None:
             raise error
         command = command.again(self.admit())
-        self.dispatch(command)
+        command.dispatch(self.lane)
         return command
 
     def forsake(self, command: Command, error: BaseException) -> None:
@@ -402,7 +400,7 @@ class ClientCore:
         return reply
 
     async def _send_again(self, command: Command) -> Any:
-        self.dispatch(command)
+        command.dispatch(self.lane)
         try:
             await command
         except BaseException as error:

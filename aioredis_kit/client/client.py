@@ -20,8 +20,10 @@ from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.pool import PoolView
 from aioredis_kit.options import CommandOptions, Options, resolve_options
 from aioredis_kit.transport.command import Command
+from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from datetime import timedelta
     from types import EllipsisType, TracebackType
     from typing import Self
@@ -119,7 +121,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
 
     # Commands.
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: C901, PLR0912  # calls cost
+    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         """Send one command and return its response.
 
         Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
@@ -144,6 +146,10 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             Safe at any point. If the command was not yet written it never is. Otherwise the server may still run it;
             its reply is read and dropped.
         """
+        return self._execute(args, options)
+
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:  # noqa: C901, PLR0912  # calls cost
+        """See ``execute_command``."""
         # The path of every command: what looks unrolled here was measured.
         core = self._core
         loop = core.loop or core.admit()
@@ -162,9 +168,20 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             if NEVER_DECODE in options:
                 del options[NEVER_DECODE]
                 decode = False
-        command = Command(loop, args, self._encode(args), decode, self._options)
+        command = Command()  # what new_command and dispatch do
+        command._loop = loop  # noqa: SLF001  # as there
+        command.args = args
+        command.payload = payload = self._encode(args)
+        command.decode = decode
+        command.options = self._options
+        command.deadline = 0.0
+        command.state = UNWRITTEN
+        command.lane = lane = core.lane
         try:
-            core.dispatch(command)
+            if type(payload) is bytes:
+                lane.take(command)
+            else:
+                lane.take_large(command)
         except RuntimeError as error:
             command = core.dispatch_anew(command, error)
         try:
@@ -173,30 +190,42 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             core.forsake(command, error)
             raise
         reply = command.reply
-        if reply.__class__ not in PLAIN:
+        if type(reply) not in PLAIN:
             try:
                 reply = command.reply = await core.settle(command, reply)
             except ResponseError:
-                if EMPTY_RESPONSE in options:
+                if options and EMPTY_RESPONSE in options:
                     return options[EMPTY_RESPONSE]
                 raise
         if plan.is_plain:
             return reply
         response = plan.respond(command, options)
-        if response.__class__ in PLAIN or not isawaitable(response):
+        if type(response) in PLAIN or not isawaitable(response):
             return response
         return await response
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Send all commands of a subclass through its own ``execute_command``, if it has one."""
+        super().__init_subclass__(**kwargs)
+        if cls.execute_command is not RedisClient.execute_command:
+            for name in ("get", "hgetall", "set"):
+                if getattr(cls, name) is getattr(RedisClient, name):
+                    setattr(cls, name, getattr(Redis, name))
 
     if not TYPE_CHECKING:  # a type checker sees redis-py's own
 
         def get(self, name: Any) -> Any:
             """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
-            return self.execute_command("GET", name)
+            return self._execute(("GET", name), None)
+
+        def hgetall(self, name: Any) -> Any:
+            """See redis-py. As ``get``."""
+            return self._execute(("HGETALL", name), None)
 
         def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
             """See redis-py. Its check for experimental arguments takes 3 µs; it is left out where there are none."""
             if not args and not options:
-                return self.execute_command("SET", name, value)
+                return self._execute(("SET", name, value), None)
             if len(args) > _BEFORE_EXPERIMENTAL or not _EXPERIMENTAL.isdisjoint(options):
                 return Redis.set(self, name, value, *args, **options)
             return _set_unchecked(self, name, value, *args, **options)

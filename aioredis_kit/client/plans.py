@@ -63,7 +63,7 @@ class Plan:
         self.succeeded = succeeded
         self.is_plain = callback is None and succeeded is None
 
-    def respond(self, command: Command, options: dict[str, Any]) -> Any:
+    def respond(self, command: Command, options: dict[str, Any] | None) -> Any:
         """Return the response that the reply of a command makes; it may be awaitable.
 
         Args:

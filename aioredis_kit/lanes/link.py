@@ -63,6 +63,9 @@ class LinkOwner(Protocol):
     def answered(self) -> None:
         """Replies were read. Only told while the lane asked the connection for it."""
 
+    def woke_half(self) -> None:
+        """Half of the many tasks that were answered have issued their next commands; now come the others."""
+
     def writable_changed(self, *, is_writable: bool) -> None:
         """The connection should not, or can again, be written to."""
 
@@ -194,6 +197,10 @@ class Link:
     def answered(self) -> None:
         """See ``ConnectionOwner``."""
         self._owner.answered()
+
+    def woke_half(self) -> None:
+        """See ``ConnectionOwner``."""
+        self._owner.woke_half()
 
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``ConnectionOwner``."""

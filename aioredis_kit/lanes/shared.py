@@ -80,6 +80,8 @@ class SharedLane:
     Attributes:
         loop: The client's event loop.
         link: The link; set once, by the endpoint, before the first command.
+        take: See ``transport.command.Lane``. Once a write at the end of this turn of the loop is due, all that a command
+            costs is being appended to what waits for it.
         has_written: Whether the server has ever obeyed a write.
         shortest_timeout: No command has a shorter one, in seconds.
     """
@@ -96,6 +98,7 @@ class SharedLane:
         clock: Callable[[], float],
     ) -> None:
         self.loop = loop
+        self.take: Callable[[Command], object] = self._take_first
         self.has_written = False
         self.shortest_timeout = math.inf
         self._owner = owner
@@ -116,7 +119,6 @@ class SharedLane:
         self._is_full = False  # the limits are reached
         self._has_large = False  # some command in `_waiting` comes in pieces
         self._is_flush_due = False
-        self._takes_more = False  # whether another command of this turn may just be appended
         self._replaced_for: str | None = None  # why nothing more is written on this connection
         self._refusal: KitError | None = None  # why no command is taken any more
         self._drained: asyncio.Future[None] | None = None
@@ -126,30 +128,20 @@ class SharedLane:
         """Whether a command issued now is written now, or at the end of this turn of the loop."""
         return self._line is not None
 
-    def issue(self, command: Command) -> None:
-        """Take a command: write it, or let it wait.
+    def take_large(self, command: Command) -> None:
+        """See ``transport.command.Lane``."""
+        self._take_first(command)
+        self._has_large |= command.state == UNWRITTEN
 
-        Raises:
-            ClientClosedError: No command is taken any more.
-            NotConnectedError: There is no connection and no offline queue.
-            QueueFullError: The limits are reached and waiting was not asked for.
-            RuntimeError: This is another event loop, or none.
-        """
-        command.lane = self
-        if self._takes_more and command.payload.__class__ is bytes:
-            self._waiting.append(command)
-        else:
-            self._issue_first(command)
-
-    def _issue_first(self, command: Command) -> None:
-        """Take a command that is not simply one more of this turn of the loop."""
+    def _take_first(self, command: Command) -> None:
+        """Take a command that is not simply one more of this turn of the loop. See ``Command.dispatch``."""
         if get_running_loop() is not self.loop:
             raise RuntimeError("a command was issued on another event loop than its client's")
         if self._raises_when_full:
             self._check_room(command)
         now = self._clock()
         connection = self._line
-        if connection is not None and not self._waiting and not connection.in_flight:
+        if connection is not None and not self._waiting and connection.is_idle:
             if connection.send((command,), now):
                 self._expect(now + self.shortest_timeout)
                 return
@@ -159,10 +151,10 @@ class SharedLane:
             self._hold(command, now)
         elif not self._is_flush_due:
             self._is_flush_due = True
-            self._takes_more = not self._raises_when_full
             self.loop.call_soon(self._flush)
+            if not self._raises_when_full:
+                self.take = self._waiting.append
         self._waiting.append(command)
-        self._has_large |= command.payload.__class__ is not bytes
         if self._raises_when_full:
             self._waiting_bytes += size_of(command.payload)
 
@@ -187,6 +179,7 @@ class SharedLane:
             # A new queue: somebody may be going through the old one.
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
             self._withdrawn = 0
+            self.take = self._take_first
 
     def configure(self, command: Command) -> None:
         """See ``transport.command.Lane``."""
@@ -233,7 +226,7 @@ class SharedLane:
     def ready(self, connection: Connection) -> None:
         """See ``LinkOwner``."""
         self._connection = self._line = connection
-        self._flush()
+        self._write_waiting()
 
     def lost(self, error: KitError, unanswered: list[Slot]) -> None:
         """See ``LinkOwner``."""
@@ -269,8 +262,13 @@ class SharedLane:
     def answered(self) -> None:
         """See ``LinkOwner``. Told only while commands wait for room, or the lane for its last replies."""
         if self._waiting:
-            self._flush()
+            self._write_waiting()
         self._look_at_answers()
+
+    def woke_half(self) -> None:
+        """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
+        if self._is_flush_due:
+            self._write_waiting()
 
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``LinkOwner``."""
@@ -278,7 +276,7 @@ class SharedLane:
         if self._refusal is None and self._replaced_for is None:
             self._set_line(self._connection if is_writable else None)
         if is_writable:
-            self._flush()
+            self._write_waiting()
 
     def happened(self, event: Event) -> None:
         """See ``LinkOwner``."""
@@ -288,11 +286,16 @@ class SharedLane:
 
     def _set_line(self, connection: Connection | None) -> None:
         self._line = connection
-        self._takes_more = False
+        self.take = self._take_first
 
     def _flush(self) -> None:
+        """Write what was issued in a turn of the loop."""
+        self._is_flush_due = False
+        self.take = self._take_first
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
         """Write what waits, as far as the connection and the limits allow."""
-        self._is_flush_due = self._takes_more = False
         now = self._clock()
         connection, waiting = self._connection, self._waiting
         if connection is None or self._is_paused or self._replaced_for is not None:
@@ -383,6 +386,7 @@ class SharedLane:
 
     def _fail_waiting(self, error: KitError) -> None:
         waiting, self._waiting = self._waiting, deque()
+        self.take = self._take_first
         for command in waiting:
             if command.state == UNWRITTEN:
                 command.fail(_unknown_outcome(error) if command.was_sent else one_for_each(error))

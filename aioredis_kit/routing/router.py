@@ -6,22 +6,18 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.endpoint import Endpoint
-    from aioredis_kit.transport.command import Command
+    from aioredis_kit.transport.command import Command, Lane
 
 
 class Router(Protocol):
-    """Sends each command to its endpoint and knows what to do when that was the wrong one.
-
-    Where it says ``dispatch`` is what takes a command: asked for once, so that a topology of one address costs no call.
-    """
+    """Sends each command to its endpoint and knows what to do when that was the wrong one."""
 
     @property
-    def dispatch(self) -> Callable[[Command], None]:
-        """Takes a command: writes it, or lets it wait."""
+    def lane(self) -> Lane:
+        """Where commands are dispatched to: the lane of the one address, or what chooses among several."""
         ...
 
     @property

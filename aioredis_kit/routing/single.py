@@ -17,7 +17,7 @@ class SingleRouter:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self.dispatch = endpoint.shared.issue
+        self.lane = endpoint.shared
         self.run = endpoint.run
         self.close = endpoint.close
         self.destroy = endpoint.destroy

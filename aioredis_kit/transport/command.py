@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.wire.encoder import Argument, Payload
 
+
+MANY: Final = 32
+"""From so many on, commands that are answered by one read are many: see ``wake``."""
 
 _NOWHERE: Final = contextvars.Context()
 
@@ -30,10 +33,16 @@ class Lane(Protocol):
     """What a command waits in, or flies on.
 
     Attributes:
+        take: Takes a command: writes it, or lets it wait. It changes with what the lane is doing, so it is to be looked
+            up each time.
         has_written: Whether the server has ever obeyed a write.
     """
 
+    take: Callable[[Command], object]
     has_written: bool
+
+    def take_large(self, command: Command) -> None:
+        """Take a command whose payload is in pieces."""
 
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""
@@ -58,6 +67,8 @@ class Command(Slot):
         deadline: When its time is over, on the client's clock; 0 where that follows from ``written``, as for a command
             that is written in the turn of the loop in which it was issued.
         lane: Where it waits or flies; set when it is dispatched.
+
+    To dispatch a command is to set its ``lane`` and to hand it to ``take`` or ``take_large`` of that.
     """
 
     __slots__ = (
@@ -73,25 +84,14 @@ class Command(Slot):
 
     _asyncio_future_blocking: bool
     _context: contextvars.Context
+    _loop: asyncio.AbstractEventLoop
     _wakeup: Callable[[Any], object]
+    args: tuple[Argument, ...]
+    deadline: float
     lane: Lane
+    options: CommandOptions
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        args: tuple[Argument, ...],
-        payload: Payload,
-        decode: bool,  # noqa: FBT001  # made for every command, so no keywords and no super()
-        options: CommandOptions,
-        deadline: float = 0.0,
-    ) -> None:
-        self._loop = loop
-        self.args = args
-        self.payload = payload
-        self.decode = decode
-        self.options = options
-        self.deadline = deadline
-        self.state = UNWRITTEN
+    __init__ = object.__init__  # who makes one sets its fields: a constructor in Python would cost 0.1 µs
 
     def __await__(self) -> Generator[Command, None, None]:
         self._asyncio_future_blocking = True
@@ -109,9 +109,23 @@ class Command(Slot):
 
     def again(self, loop: asyncio.AbstractEventLoop) -> Command:
         """Return the same command once more, with the same deadline."""
-        return Command(
-            loop, self.args, self.payload, self.decode, self.options, 0.0 if self.due == math.inf else self.due
-        )
+        deadline = 0.0 if self.due == math.inf else self.due
+        return new_command(loop, self.args, self.payload, decode=self.decode, options=self.options, deadline=deadline)
+
+    def dispatch(self, lane: Lane) -> None:
+        """Hand it to a lane.
+
+        Raises:
+            ClientClosedError: No command is taken any more.
+            NotConnectedError: There is no connection and no offline queue.
+            QueueFullError: The limits are reached and waiting was not asked for.
+            RuntimeError: The lane belongs to another event loop.
+        """
+        self.lane = lane
+        if isinstance(self.payload, bytes):
+            lane.take(self)
+        else:
+            lane.take_large(self)
 
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""
@@ -148,6 +162,27 @@ class Command(Slot):
     result: Callable[[], None] = staticmethod(type(None))
 
 
+def new_command(
+    loop: asyncio.AbstractEventLoop,
+    args: tuple[Argument, ...],
+    payload: Payload,
+    *,
+    decode: bool,
+    options: CommandOptions,
+    deadline: float = 0.0,
+) -> Command:
+    """Return a command that was not sent yet."""
+    command: Command = Command()
+    command._loop = loop  # noqa: SLF001  # what a constructor would do
+    command.args = args
+    command.payload = payload
+    command.decode = decode
+    command.options = options
+    command.deadline = deadline
+    command.state = UNWRITTEN
+    return command
+
+
 class Query(Slot):
     """A command of the connection's own, such as a ``PING``: answered to a callback.
 
@@ -170,13 +205,30 @@ def _ignore(_: object) -> None:
     pass
 
 
-def wake(loop: asyncio.AbstractEventLoop, answered: Iterable[Command | Query]) -> None:
-    """Let the tasks go on whose commands were answered, in the order of the answers."""
-    rest = iter(answered)
+def wake(
+    loop: asyncio.AbstractEventLoop, answered: list[Command | Query], halfway: Callable[[], object] | None = None
+) -> None:
+    """Let the tasks go on whose commands were answered, in the order of the answers. Empties the list.
+
+    Each command is let go of before the next task goes on. So the memory of an old command serves the next new one,
+    and the garbage collector sees no growth: at 1000 callers it took a sixth of all time before.
+
+    Args:
+        loop: The tasks' event loop.
+        answered: Their commands.
+        halfway: Called after half of many.
+    """
+    many = len(answered)
+    answered.reverse()
     try:
-        for command in rest:
-            command._context.run(command._wakeup, command)  # noqa: SLF001  # one mechanism, one module
+        for part in (many // 2, many - many // 2) if many >= MANY else (many,):
+            for _ in range(part):
+                command = answered.pop()
+                command._context.run(command._wakeup, command)  # noqa: SLF001  # one mechanism, one module
+            if answered and halfway is not None:
+                halfway()
     except BaseException:
         # SystemExit or KeyboardInterrupt in a task: it ends the loop, but not the others' turn.
-        loop.call_soon(wake, loop, rest)
+        answered.reverse()
+        loop.call_soon(wake, loop, answered)
         raise

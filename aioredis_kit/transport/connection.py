@@ -47,6 +47,9 @@ class ConnectionOwner(Protocol):
     def answered(self) -> None:
         """Replies were read. Only told while ``tell_answers`` asks for it."""
 
+    def woke_half(self) -> None:
+        """Half of the many tasks that were answered have issued their next commands; now come the others."""
+
     def writable_changed(self, *, is_writable: bool) -> None:
         """It should not, or can again, be written to."""
 
@@ -145,6 +148,11 @@ class Connection:
                 ) from None
             raise
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight, nor about to be: no several tasks are just being told of their answers."""
+        return not self.in_flight and self._shell is not None and not self._shell.is_waking
+
     def send(self, slots: Iterable[Slot], now: float) -> bool:
         """Write commands, in this order, in one go. Those whose callers have gone are left out.
 
@@ -218,6 +226,10 @@ class Connection:
     def answered(self) -> None:
         """See ``ProtocolOwner``."""
         self._owner.answered()
+
+    def woke_half(self) -> None:
+        """See ``ProtocolOwner``."""
+        self._owner.woke_half()
 
     def pushed(self) -> None:
         """See ``ProtocolOwner``. Nothing on this connection asked for pushes, so they are dropped."""

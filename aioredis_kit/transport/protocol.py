@@ -36,6 +36,9 @@ class ProtocolOwner(Protocol):
     def answered(self) -> None:
         """Replies were read. Only told while ``tells_answers`` is set."""
 
+    def woke_half(self) -> None:
+        """Half of the many tasks that were answered have issued their next commands; now come the others."""
+
     def pushed(self) -> None:
         """Pushes were read: see the machine's ``pushes``."""
 
@@ -53,6 +56,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         last_read: When something was last read, on the client's clock.
         bytes_read: How much was read.
         tells_answers: Whether the owner wants to hear of each read that answered commands.
+        is_waking: Whether several tasks are just being told of their answers, each of which may issue its next command.
     """
 
     def __init__(self, owner: ProtocolOwner, machine: Machine, clock: Callable[[], float]) -> None:
@@ -64,6 +68,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self.last_read = clock()
         self.bytes_read = 0
         self.tells_answers = False
+        self.is_waking = False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio gives none
         """Return where the next bytes are to be put."""
@@ -76,13 +81,20 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         machine = self._machine
         answered = machine.receive_data(self._buffer[:nbytes].tobytes())
         if answered:
-            self._loop.call_soon(wake, self._loop, cast("list[Command | Query]", answered))
+            self._loop.call_soon(self._wake, cast("list[Command | Query]", answered))
         if machine.pushes:
             self._owner.pushed()
         if machine.state is State.BROKEN:
             self._owner.broke()
         elif self.tells_answers:
             self._owner.answered()
+
+    def _wake(self, answered: list[Command | Query]) -> None:
+        self.is_waking = len(answered) > 1
+        try:
+            wake(self._loop, answered, self._owner.woke_half)
+        finally:
+            self.is_waking = False
 
     def eof_received(self) -> None:
         """Pass on that the peer hung up; the transport closes itself."""

@@ -37,13 +37,13 @@ class Encoder:
         errors: What happens to characters that it lacks, as in ``str.encode``.
     """
 
-    __slots__ = ("_encoding", "_errors", "_is_utf8", "encode")
+    __slots__ = ("_encoding", "_errors", "encode")
 
     def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
         self._encoding = encoding
         self._errors = errors
-        self._is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        self.encode = self._encode if self._is_utf8 else self._encode_checked
+        is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        self.encode = self._encode if is_utf8 else self._encode_checked
 
     def _encode(self, args: tuple[Argument, ...]) -> Payload:
         """Encode one command, its name first.
@@ -51,25 +51,25 @@ class Encoder:
         Raises:
             DataError: An argument is of no type that Redis can store, or can't be encoded.
         """
-        if len(args) == 2:  # a name and one argument: most often there is no more, and a loop costs
-            kind = args[1].__class__
-            if (kind is str or kind is bytes) and len(args[1]) < LARGE:  # type: ignore[arg-type]  # as just asked
-                try:
-                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as below
-                except UnicodeEncodeError:
-                    return self._encode_checked(args)
-        for arg in args:
-            kind = arg.__class__
-            if kind is str or kind is bytes:
-                if len(arg) < LARGE:  # type: ignore[arg-type]  # str or bytes, as just asked
-                    continue
-            elif kind is float or (kind is int and _LEAST <= arg <= _MOST):  # type: ignore[operator]  # an int
-                continue
-            return self._encode_checked(args)
         try:
-            return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows one-element tuples
+            # Most commands have one or two arguments, and a loop over those costs as much as packing.
+            if len(args) == 2:
+                kind = type(args[1])
+                if (kind is str or kind is bytes) and len(args[1]) < LARGE:  # type: ignore[arg-type]  # as just asked
+                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows but one argument
+            elif len(args) == 3:
+                kind, other = type(args[1]), type(args[2])
+                if (
+                    (kind is str or kind is bytes)
+                    and (other is bytes or other is str)
+                    and len(args[1]) + len(args[2]) < LARGE  # type: ignore[arg-type]  # as just asked
+                ):
+                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as above
+            if _is_packed_right(args):
+                return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as above
         except UnicodeEncodeError:
-            return self._encode_checked(args)
+            pass
+        return self._encode_checked(args)
 
     def _encode_checked(self, args: tuple[Argument, ...]) -> Payload:
         values = [self._to_bytes(arg, position) for position, arg in enumerate(args)]
@@ -116,6 +116,18 @@ class Encoder:
             raise DataError(
                 f"argument {position} can't be encoded as {self._encoding}: {error.reason} at position {error.start}"
             ) from None
+
+
+def _is_packed_right(args: tuple[Argument, ...]) -> bool:
+    """Whether hiredis encodes these as it should, and none is large."""
+    for arg in args:
+        kind = type(arg)
+        if kind is str or kind is bytes:
+            if len(arg) >= LARGE:  # type: ignore[arg-type]  # as just asked
+                return False
+        elif kind is not float and (kind is not int or not _LEAST <= arg <= _MOST):  # type: ignore[operator]  # an int
+            return False
+    return True
 
 
 def size_of(payload: Payload) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 from aioredis_kit.options import CommandOptions
-from aioredis_kit.transport.command import Command, wake
+from aioredis_kit.transport.command import new_command, wake
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT
 
 OPTIONS = CommandOptions(timeout=5.0, decode_responses=False, retry_unanswered="never")
@@ -22,7 +22,9 @@ class Lane:
 
 def make_command(*, is_sent=True):
     """Return a command, by default one whose reply is due."""
-    command = Command(asyncio.get_running_loop(), ("GET", "k"), b"payload", False, OPTIONS, math.inf)
+    command = new_command(
+        asyncio.get_running_loop(), ("GET", "k"), b"payload", decode=False, options=OPTIONS, deadline=math.inf
+    )
     command.lane = Lane()
     if is_sent:
         command.state = IN_FLIGHT

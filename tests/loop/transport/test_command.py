@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from aioredis_kit.options import CommandOptions
-from aioredis_kit.transport.command import Command, Query
+from aioredis_kit.transport.command import Query, new_command
 from aioredis_kit.wire.inflight import ABANDONED, DONE, IN_FLIGHT, UNWRITTEN, WITHDRAWN
 from tests.support.issuing import OPTIONS, answer, ask, make_command, result_of, start, turn
 
@@ -254,7 +254,7 @@ def test_an_answered_command_is_freed_without_the_garbage_collector(run):
     async def main():
         argument = Argument()
         freed = weakref.ref(argument)
-        command = Command(asyncio.get_running_loop(), (argument,), b"payload", False, OPTIONS)
+        command = new_command(asyncio.get_running_loop(), (argument,), b"payload", decode=False, options=OPTIONS)
         command.state = IN_FLIGHT
         task = start(ask(command))
         await turn()
@@ -284,18 +284,18 @@ async def test_a_command_is_one_small_object():
 async def test_the_deadline():
     loop = asyncio.get_running_loop()
     unlimited = CommandOptions(timeout=None, decode_responses=False, retry_unanswered="never")
-    given = Command(loop, ("GET", "k"), b"", False, OPTIONS, 12.5)
+    given = new_command(loop, ("GET", "k"), b"", decode=False, options=OPTIONS, deadline=12.5)
     assert given.due == 12.5
-    written = Command(loop, ("GET", "k"), b"", False, OPTIONS)
+    written = new_command(loop, ("GET", "k"), b"", decode=False, options=OPTIONS)
     written.state, written.written = IN_FLIGHT, (100.0, 0)
     assert written.due == 105.0
-    for_ever = Command(loop, ("GET", "k"), b"", False, unlimited)
+    for_ever = new_command(loop, ("GET", "k"), b"", decode=False, options=unlimited)
     for_ever.state, for_ever.written = IN_FLIGHT, (100.0, 0)
     assert for_ever.due == math.inf
 
 
 async def test_the_same_command_once_more():
-    first = Command(asyncio.get_running_loop(), ("GET", "k"), b"payload", True, OPTIONS)
+    first = new_command(asyncio.get_running_loop(), ("GET", "k"), b"payload", decode=True, options=OPTIONS)
     first.state, first.written = DONE, (100.0, 0)
     again = first.again(asyncio.get_running_loop())
     assert again is not first
