@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis._parsers.base import BaseParser
 from redis._parsers.encoders import Encoder
+from redis._parsers.helpers import bool_ok, parse_set_result
 from redis._parsers.response_callbacks import get_response_callbacks
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
@@ -22,6 +23,7 @@ __all__ = [
     "NEVER_DECODE",
     "Encoder",
     "error_reply",
+    "made_of_ok",
     "response_callbacks",
 ]
 
@@ -44,3 +46,8 @@ def response_callbacks(protocol: int | None, *, legacy_responses: bool) -> dict[
     """
     callbacks: dict[str, Callable[..., Any]] = get_response_callbacks(protocol, legacy_responses)
     return callbacks
+
+
+def made_of_ok(callback: Callable[..., Any]) -> bool | None:
+    """Return what a response callback makes of the reply ``OK``, if it is one that always makes the same of it."""
+    return True if callback in (parse_set_result, bool_ok) else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import DataError
 
-from aioredis_kit._redispy import EMPTY_RESPONSE, response_callbacks
+from aioredis_kit._redispy import EMPTY_RESPONSE, made_of_ok, response_callbacks
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.policy.commands import Lane, split_name
 
@@ -46,9 +46,11 @@ class Plan:
             stands for closing the client.
         succeeded: Told of the command after the server obeyed, where somebody wants to know.
         is_plain: Whether the reply is the response and nobody wants to know.
+        response_to_ok: What the callback makes of the reply ``OK``, the most frequent one of all, if it always makes the
+            same of it and nobody wants to know; else ``None``.
     """
 
-    __slots__ = ("callback", "is_plain", "key", "prepare", "succeeded")
+    __slots__ = ("callback", "is_plain", "key", "prepare", "response_to_ok", "succeeded")
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class Plan:
         self.callback = callback
         self.prepare = prepare
         self.succeeded = succeeded
-        self.is_plain = callback is None and succeeded is None
+        self._note_what_is_known()
 
     def respond(self, command: Command, options: dict[str, Any] | None) -> Any:
         """Return the response that the reply of a command makes; it may be awaitable.
@@ -82,12 +84,18 @@ class Plan:
     def take(self, callback: Callback | None) -> None:
         """Use another callback."""
         self.callback = callback
-        self.is_plain = callback is None and self.succeeded is None
+        self._note_what_is_known()
 
     def stop_telling(self) -> None:
         """Tell nobody any more that the server obeyed."""
         self.succeeded = None
-        self.is_plain = self.callback is None
+        self._note_what_is_known()
+
+    def _note_what_is_known(self) -> None:
+        self.is_plain = self.callback is None and self.succeeded is None
+        self.response_to_ok: bool | None = None
+        if self.succeeded is None and self.callback is not None:
+            self.response_to_ok = made_of_ok(self.callback)
 
 
 class Plans:

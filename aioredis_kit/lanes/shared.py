@@ -80,8 +80,8 @@ class SharedLane:
     Attributes:
         loop: The client's event loop.
         link: The link; set once, by the endpoint, before the first command.
-        take: See ``transport.command.Lane``. Once a write at the end of this turn of the loop is due, all that a command
-            costs is being appended to what waits for it.
+        take: See ``transport.command.Lane``. When a write at the end of this turn of the loop is due, all that a
+            command costs is being appended to what waits for it.
         has_written: Whether the server has ever obeyed a write.
         shortest_timeout: No command has a shorter one, in seconds.
     """

@@ -43,12 +43,13 @@ class Decoder:
         error_reply: Makes the exception that stands for an error reply. It must not raise.
 
     Attributes:
-        read: Reads one frame, its strings decoded or not; ``NOT_ENOUGH`` if none is whole.
+        read: Reads one frame, ``NOT_ENOUGH`` if none is whole. Takes whether its strings are decoded; without an
+            argument they are as ``use_text`` said, which costs less.
         has_data: Whether something was fed that no frame and no beginning of a frame was made of yet.
         in_push: Whether the next frame is a push.
     """
 
-    __slots__ = ("_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
+    __slots__ = ("_has_text", "_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
 
     def __init__(self, encoding: str, errors: str, error_reply: Callable[[str], Exception]) -> None:
         self._names = (encoding, errors)
@@ -59,7 +60,8 @@ class Decoder:
             errors=errors,
             notEnoughData=NOT_ENOUGH,
         )
-        self.read: Callable[[bool], Any] = self._reader.gets
+        self.read: Callable[..., Any] = self._reader.gets
+        self._has_text = True
         self.has_data: Callable[[], bool] = self._reader.has_data
         self.in_push = False
         self._skipper: AttributeSkipper | None = None
@@ -77,6 +79,12 @@ class Decoder:
             return self._pieces(data)
         self._last = data[-1]
         return (data,)
+
+    def use_text(self, *, has_text: bool) -> None:
+        """Say whether any string may have to be decoded from here on."""
+        if has_text is not self._has_text:
+            self._has_text = has_text
+            self._reader.set_encoding(*(self._names if has_text else (None, None)))
 
     def feed(self, piece: bytes) -> None:
         """Give one piece to the parser."""

@@ -1,13 +1,17 @@
 """Turn a command into the bytes that carry it.
 
-hiredis packs what it is known to pack correctly: short ``str``, ``bytes``, ``int`` and ``float``.
-All else takes the checked path: hiredis refuses ``bytearray`` and subclasses of ``int``, knows UTF-8
-only, and packs strided memoryviews wrong.
+Three ways, the fastest that fits:
+
+- One or two short texts or byte strings behind the name, as most commands have: a template for each name. Checking
+  what hiredis may be given and packing it took 0.1 µs more, of some 2.5 that a command costs in all.
+- hiredis packs what it is known to pack correctly: short ``str``, ``bytes``, ``int`` and ``float``.
+- All else is checked and written here: hiredis refuses ``bytearray`` and subclasses of ``int``, knows UTF-8 only, and
+  packs strided memoryviews wrong.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from hiredis import pack_command
 from redis.exceptions import DataError
@@ -26,6 +30,7 @@ cheaper than the pieces.
 """
 
 
+_MOST_NAMES: Final = 2048
 _LEAST, _MOST = -(2**63), 2**63 - 1  # hiredis crashes on numbers of thousands of digits
 
 
@@ -37,39 +42,57 @@ class Encoder:
         errors: What happens to characters that it lacks, as in ``str.encode``.
     """
 
-    __slots__ = ("_encoding", "_errors", "encode")
+    __slots__ = ("_encoding", "_errors", "_with_one", "_with_two", "encode")
 
     def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
         self._encoding = encoding
         self._errors = errors
+        self._with_one: dict[Argument, bytes] = {}  # templates by name
+        self._with_two: dict[Argument, bytes] = {}
         is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
         self.encode = self._encode if is_utf8 else self._encode_checked
 
-    def _encode(self, args: tuple[Argument, ...]) -> Payload:
+    def _encode(self, args: tuple[Argument, ...]) -> Payload:  # noqa: C901  # calls cost
         """Encode one command, its name first.
 
         Raises:
             DataError: An argument is of no type that Redis can store, or can't be encoded.
         """
         try:
-            # Most commands have one or two arguments, and a loop over those costs as much as packing.
             if len(args) == 2:
-                kind = type(args[1])
-                if (kind is str or kind is bytes) and len(args[1]) < LARGE:  # type: ignore[arg-type]  # as just asked
-                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows but one argument
+                name, key = args
+                if type(key) is str:
+                    key = key.encode()
+                if type(key) is bytes and len(key) < LARGE:
+                    return self._with_one[name] % (len(key), key)
             elif len(args) == 3:
-                kind, other = type(args[1]), type(args[2])
-                if (
-                    (kind is str or kind is bytes)
-                    and (other is bytes or other is str)
-                    and len(args[1]) + len(args[2]) < LARGE  # type: ignore[arg-type]  # as just asked
-                ):
-                    return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as above
+                name, key, value = args
+                if type(key) is str:
+                    key = key.encode()
+                if type(value) is str:
+                    value = value.encode()
+                if type(key) is bytes and type(value) is bytes and len(key) < LARGE and len(value) < LARGE:
+                    return self._with_two[name] % (len(key), key, len(value), value)
             if _is_packed_right(args):
-                return pack_command(args)  # type: ignore[arg-type,no-any-return]  # as above
+                return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows but one argument
         except UnicodeEncodeError:
             pass
+        except KeyError:
+            self._remember(args[0])
+            return self._encode(args)
         return self._encode_checked(args)
+
+    def _remember(self, name: Argument) -> None:
+        """Prepare for commands of this name, in this spelling, with one argument and with two."""
+        if len(self._with_one) >= _MOST_NAMES:
+            self._with_one.clear()
+            self._with_two.clear()
+        word = self._to_bytes(name, 0)
+        head = b"$%d\r\n%b\r\n" % (len(word), word)
+        head = head.replace(b"%", b"%%")
+        argument = b"$%d\r\n%b\r\n"
+        self._with_one[name] = b"*2\r\n" + head + argument
+        self._with_two[name] = b"*3\r\n" + head + 2 * argument
 
     def _encode_checked(self, args: tuple[Argument, ...]) -> Payload:
         values = [self._to_bytes(arg, position) for position, arg in enumerate(args)]

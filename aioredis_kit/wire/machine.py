@@ -187,13 +187,13 @@ class Machine:
 
     def _read_alike(self, answered: list[Slot]) -> None:
         """Read what is there: replies, decoded alike. The hot loop."""
+        self._decoder.use_text(has_text=self._decode)
         read = self._decoder.read
-        decode = self._decode
         in_flight = self.in_flight
         take = in_flight.popleft
         while in_flight:
             try:
-                reply = read(decode)
+                reply = read()
             except UnicodeDecodeError as error:  # hiredis has consumed that reply
                 reply = error
             if reply is NOT_ENOUGH:
@@ -207,6 +207,7 @@ class Machine:
     def _read_each(self, answered: list[Slot]) -> None:
         """Read what is there: pushes, and replies decoded as each slot wants it."""
         decoder = self._decoder
+        decoder.use_text(has_text=True)
         while self.in_flight or decoder.in_push:
             decode = not decoder.in_push and self.in_flight[0].decode
             try:
