@@ -162,12 +162,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             if not args:
                 await self.close()
                 return True
-        decode = self._decode
-        if options:
-            options.pop("keys", None)
-            if NEVER_DECODE in options:
-                del options[NEVER_DECODE]
-                decode = False
+        decode = self._decode if not options else self._read_options(options)
         command = Command()  # what new_command and dispatch do
         command._loop = loop  # noqa: SLF001  # as there
         command.args = args
@@ -178,10 +173,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         command.state = UNWRITTEN
         command.lane = lane = core.lane
         try:
-            if type(payload) is bytes:
-                lane.take(command)
-            else:
-                lane.take_large(command)
+            (lane.take if type(payload) is bytes else lane.take_large)(command)
         except RuntimeError as error:
             command = core.dispatch_anew(command, error)
         try:
@@ -206,9 +198,12 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         ):
             return plan.response_to_ok
         response = plan.respond(command, options)
-        if type(response) in PLAIN or not isawaitable(response):
-            return response
-        return await response
+        return await response if type(response) not in PLAIN and isawaitable(response) else response
+
+    def _read_options(self, options: dict[str, Any]) -> bool:
+        """Take what isn't for the response callback out; return whether the reply is decoded."""
+        options.pop("keys", None)
+        return options.pop(NEVER_DECODE, None) is None and self._decode
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Send all commands of a subclass through its own ``execute_command``, if it has one."""

@@ -46,8 +46,8 @@ class Plan:
             stands for closing the client.
         succeeded: Told of the command after the server obeyed, where somebody wants to know.
         is_plain: Whether the reply is the response and nobody wants to know.
-        response_to_ok: What the callback makes of the reply ``OK``, the most frequent one of all, if it always makes the
-            same of it and nobody wants to know; else ``None``.
+        response_to_ok: What the callback makes of the reply ``OK``, the most frequent one, if it always makes the same
+            of it and nobody wants to know; else ``None``.
     """
 
     __slots__ = ("callback", "is_plain", "key", "prepare", "response_to_ok", "succeeded")

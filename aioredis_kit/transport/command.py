@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aioredis_kit.wire.encoder import Argument, Payload
 
 
-MANY: Final = 32
+MANY: Final = 16
 """From so many on, commands that are answered by one read are many: see ``wake``."""
 
 _NOWHERE: Final = contextvars.Context()

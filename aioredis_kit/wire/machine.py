@@ -135,15 +135,16 @@ class Machine:
             raise RuntimeError(f"nothing can be sent on a connection that is {self.state.value}")
         self._forget_answered()
         payloads: list[Payload] = []
-        append = self.in_flight.append
+        add_slot, add_payload = self.in_flight.append, payloads.append
+        decode = self._decode
         for slot in slots:
             if slot.state == UNWRITTEN:
                 slot.state = IN_FLIGHT
                 slot.written = moment
-                if slot.decode is not self._decode:
+                if slot.decode is not decode:
                     self._odd += 1
-                append(slot)
-                payloads.append(slot.payload)
+                add_slot(slot)
+                add_payload(slot.payload)
         data = join(payloads)
         if data:
             size = size_of(data)
