@@ -148,7 +148,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         """
         return self._execute(args, options)
 
-    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:  # noqa: C901, PLR0912, PLR0915  # calls cost
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:  # noqa: C901  # calls cost
         """See ``execute_command``."""
         # The path of every command: what looks unrolled here was measured.
         core = self._core
