@@ -34,6 +34,7 @@ from aioredis_kit.exceptions import (
     one_for_each,
 )
 from aioredis_kit.policy.retry import delay_after_refusal
+from aioredis_kit.transport.command import wait
 
 if TYPE_CHECKING:
     from aioredis_kit.client.plans import Plans
@@ -402,7 +403,7 @@ class ClientCore:
     async def _send_again(self, command: Command) -> Any:
         command.dispatch(self.lane)
         try:
-            await command
+            await wait(command)
         except BaseException as error:
             self.forsake(command, error)
             raise

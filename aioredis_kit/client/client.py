@@ -19,7 +19,7 @@ from aioredis_kit.client.observing import Observing
 from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.pool import PoolView
 from aioredis_kit.options import CommandOptions, Options, resolve_options
-from aioredis_kit.transport.command import Command
+from aioredis_kit.transport.command import Command, wait
 from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         except RuntimeError as error:
             command = core.dispatch_anew(command, error)
         try:
-            await command
+            await wait(command)
         except BaseException as error:  # cancelled at the very moment of the reply, closed, or on a foreign loop
             core.forsake(command, error)
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import types
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from aioredis_kit.wire.encoder import Argument, Payload
 
 
-MANY: Final = 16
+MANY: Final = 8
 """From so many on, commands that are answered by one read are many: see ``wake``."""
 
 _NOWHERE: Final = contextvars.Context()
@@ -55,11 +56,11 @@ class Lane(Protocol):
 
 
 class Command(Slot):
-    """A command on its way, to be awaited once, by the task that issues it.
+    """A command on its way: ``wait`` waits for it, once, in the task that issues it.
 
-    After it was awaited ``reply`` holds the raw reply, or the exception instance that takes its place: an error
+    After that ``reply`` holds the raw reply, or the exception instance that takes its place: an error
     reply, the error that ended the command here, or ``CancelledError``. It is for the awaiting code to raise it, and
-    to call ``abandon`` when the await itself raises.
+    to call ``abandon`` when waiting itself raises.
 
     Attributes:
         args: The name, split at its spaces, and the arguments.
@@ -92,11 +93,6 @@ class Command(Slot):
     options: CommandOptions
 
     __init__ = object.__init__  # who makes one sets its fields: a constructor in Python would cost 0.1 µs
-
-    def __await__(self) -> Generator[Command, None, None]:
-        self._asyncio_future_blocking = True
-        # An iterator that yields this once: cheaper than a generator, and all that a task needs.
-        return iter((self,)) if self.state <= IN_FLIGHT else iter(())  # type: ignore[return-value]  # see above
 
     @property
     def due(self) -> float:
@@ -158,7 +154,7 @@ class Command(Slot):
         self.fail(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
         return True
 
-    # Tells the task that it may go on: what it gets comes from ``__await__``. A type instead of a method saves a frame.
+    # Tells the task that it may go on: the reply is in ``reply``. A type instead of a method saves a frame.
     result: Callable[[], None] = staticmethod(type(None))
 
 
@@ -181,6 +177,20 @@ def new_command(
     command.deadline = deadline
     command.state = UNWRITTEN
     return command
+
+
+@types.coroutine
+def wait(command: Command) -> Generator[Command, None, None]:
+    """Wait until a command has ended: for its reply, or for what takes the place of one.
+
+    A generator instead of ``Command.__await__``, because the interpreter resumes it without a detour through C.
+
+    Cancellation:
+        Safe. It is for the caller to ``abandon`` the command.
+    """
+    if command.state <= IN_FLIGHT:
+        command._asyncio_future_blocking = True  # noqa: SLF001  # what a future says to its task
+        yield command
 
 
 class Query(Slot):

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 from aioredis_kit.options import CommandOptions
-from aioredis_kit.transport.command import new_command, wake
+from aioredis_kit.transport.command import new_command, wait, wake
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT
 
 OPTIONS = CommandOptions(timeout=5.0, decode_responses=False, retry_unanswered="never")
@@ -35,7 +35,7 @@ def make_command(*, is_sent=True):
 async def ask(command):
     """Do what the client does with a command."""
     try:
-        await command
+        await wait(command)
     except BaseException:
         command.abandon()
         raise
