@@ -52,7 +52,7 @@ class Encoder:
         is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
         self.encode = self._encode if is_utf8 else self._encode_checked
 
-    def _encode(self, args: tuple[Argument, ...]) -> Payload:  # noqa: C901  # calls cost
+    def _encode(self, args: tuple[Argument, ...]) -> Payload:  # noqa: C901, PLR0912  # calls cost
         """Encode one command, its name first.
 
         Raises:
@@ -77,12 +77,13 @@ class Encoder:
                 return pack_command(args)  # type: ignore[arg-type,no-any-return]  # its stub knows but one argument
         except UnicodeEncodeError:
             pass
-        except KeyError:
-            self._remember(args[0])
-            return self._encode(args)
+        except (KeyError, TypeError):  # a name that is new, or can't be remembered
+            if isinstance(args[0], str | bytes):
+                self._remember(args[0])
+                return self._encode(args)
         return self._encode_checked(args)
 
-    def _remember(self, name: Argument) -> None:
+    def _remember(self, name: str | bytes) -> None:
         """Prepare for commands of this name, in this spelling, with one argument and with two."""
         if len(self._with_one) >= _MOST_NAMES:
             self._with_one.clear()

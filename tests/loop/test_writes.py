@@ -7,6 +7,7 @@ import enum
 
 import pytest
 
+from aioredis_kit.exceptions import ClientClosedError
 from aioredis_kit.testing import resp
 from tests.support.observing import turns
 
@@ -31,6 +32,66 @@ async def test_commands_of_one_turn_leave_together(peer, client):
     assert len(connection.chunks) - before == 1
     client.destroy()
     await asyncio.gather(*first, *second, return_exceptions=True)
+
+
+@pytest.mark.pins("P4")
+async def test_the_first_half_of_many_leaves_before_the_second_goes_on(peer, client):
+    """So the server works while the others issue theirs: two writes, in order."""
+    callers = 20
+    peer.on("GET", None)
+
+    async def call(number):
+        await client.get(f"a{number}")
+        await client.get(f"b{number}")
+
+    tasks = [asyncio.create_task(call(number)) for number in range(callers)]
+    await peer.wait_for_command("GET", count=callers)
+    (connection,) = peer.connections
+    before = client.socket_writes
+    connection.send(resp.bulk(b"x") * callers)
+    await peer.wait_for_command("GET", count=2 * callers)
+    assert client.socket_writes == before + 2
+    assert [each.words[1] for each in peer.commands if each.name == "GET"][callers:] == [
+        b"b%d" % number for number in range(callers)
+    ]
+    connection.send(resp.bulk(b"x") * callers)
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.pins("P1", "P4")
+@pytest.mark.parametrize("end", ["cancel", "raise", "drop", "destroy"])
+async def test_what_happens_while_many_go_on(peer, client, end):
+    """One of many that were answered does something drastic; everybody else gets what is theirs, in order."""
+    callers, culprit = 20, 7
+    replies = {}
+    peer.on("ECHO", lambda command: resp.bulk(command.words[1]))
+
+    async def call(number):
+        replies[number] = await client.echo(str(number))
+        if number != culprit:
+            replies[-number] = await client.echo(str(-number))
+        elif end == "cancel":
+            tasks[13].cancel()
+        elif end == "raise":
+            raise ValueError
+        elif end == "drop":
+            peer.connections[0].close()
+        else:
+            client.destroy()
+
+    tasks = [asyncio.create_task(call(number)) for number in range(1, callers + 1)]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(reply == str(number).encode() for number, reply in replies.items())
+    failed = [type(result) for result in results if result is not None]
+    assert (
+        failed
+        == {
+            "cancel": [asyncio.CancelledError],
+            "raise": [ValueError],
+            "drop": [],  # ECHO only reads, so it is sent again
+            "destroy": [ClientClosedError] * (callers - 1),
+        }[end]
+    )
 
 
 @pytest.mark.pins("4.6", "case-51")

@@ -8,11 +8,12 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis import exceptions
+from redis._parsers.helpers import bool_ok, parse_set_result
 from redis.asyncio import Redis
 from redis.commands.core import AsyncCoreCommands
 from redis.commands.helpers import get_legacy_responses, get_protocol_version
 
-from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder, error_reply, response_callbacks
+from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder, error_reply, made_of_ok, response_callbacks
 from aioredis_kit.exceptions import error_code
 
 
@@ -135,6 +136,13 @@ def test_an_empty_response_takes_the_place_of_a_refusal_and_of_no_other_error():
     assert parse(refusal, **{EMPTY_RESPONSE: []})[0] == []
     with pytest.raises(exceptions.ConnectionError):
         parse(exceptions.ConnectionError("gone"), **{EMPTY_RESPONSE: []})
+
+
+@pytest.mark.parametrize("callback", [parse_set_result, bool_ok])
+@pytest.mark.parametrize("reply", [b"OK", "OK"])
+def test_what_is_made_of_ok(callback, reply):
+    assert made_of_ok(callback) is True is callback(reply)
+    assert made_of_ok(lambda _: True) is None
 
 
 def test_the_fast_path_of_set_is_the_slow_one_without_its_check():

@@ -192,6 +192,16 @@ def test_a_callback_makes_the_response(client):
     assert client.obey("CONFIG GET", "port", reply={b"port": b"1"}) == {"port": "1"}
 
 
+def test_what_is_made_of_ok_is_known_beforehand(client):
+    """Once nobody is told any more, and as long as the callback is redis-py's."""
+    assert client.plan("SET", "k", "v").response_to_ok is None
+    client.obey("SET", "k", "v", reply=b"OK")
+    assert client.plan("SET", "k", "v").response_to_ok is True
+    assert client.plan("PING").response_to_ok is None
+    client.plans.callbacks["SET"] = lambda reply: reply
+    assert client.plan("SET", "k", "v").response_to_ok is None
+
+
 def test_a_name_that_is_bytes_has_no_callback(client):
     """As in redis-py."""
     assert client.obey(b"SET", "k", "v", reply=b"OK") == b"OK"

@@ -116,6 +116,19 @@ def test_a_name_alone_is_a_command():
     assert encode("PING") == encode(b"PING") == encode(bytearray(b"PING")) == b"*1\r\n$4\r\nPING\r\n"
 
 
+def test_names_are_remembered_each_for_itself():
+    """As they are spelled, whatever is in them, and not without limit."""
+    encoder = Encoder()
+    for name in ("GET", b"GET", "get", "100%d", b"%b%%", "grüße", "GET", 1, 1.0, True + 0, bytearray(b"GET")) * 2:
+        word = name if isinstance(name, bytes | bytearray) else str(name).encode()
+        head = b"$%d\r\n%b\r\n" % (len(word), word)
+        assert encoder.encode((name, "k")) == b"*2\r\n" + head + b"$1\r\nk\r\n"
+        assert encoder.encode((name, b"k", "ö")) == b"*3\r\n" + head + b"$1\r\nk\r\n$2\r\n\xc3\xb6\r\n"
+    for number in range(5000):
+        encoder.encode((f"name-{number}", "k"))
+    assert len(encoder._with_one) == len(encoder._with_two) <= 2048
+
+
 def test_a_name_is_not_split():
     """That is for who knows that it is one: a value may contain spaces."""
     assert encode("CONFIG GET") == b"*1\r\n$10\r\nCONFIG GET\r\n"
