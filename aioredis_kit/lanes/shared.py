@@ -311,11 +311,11 @@ class SharedLane:
                 self._waiting_bytes = self._withdrawn = 0
                 self._expect(now + self.shortest_timeout)
         else:
-            self._flush_in_parts(connection, now)
+            self._write_in_parts(connection, now)
         for command in self._waiting:
             self._hold(command, now)
 
-    def _flush_in_parts(self, connection: Connection, now: float) -> None:
+    def _write_in_parts(self, connection: Connection, now: float) -> None:
         is_full = False
         while self._waiting and not is_full and not self._is_paused:
             batch, is_full = self._next_batch(connection)
@@ -323,7 +323,7 @@ class SharedLane:
                 self._waiting.extendleft(reversed(batch))
                 return
         self._expect(now + self.shortest_timeout)
-        self._has_large = any(command.payload.__class__ is not bytes for command in self._waiting)
+        self._has_large = any(type(command.payload) is not bytes for command in self._waiting)
         self._is_full = is_full
         self._look_at_answers()
 

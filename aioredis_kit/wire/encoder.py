@@ -156,7 +156,7 @@ def _is_packed_right(args: tuple[Argument, ...]) -> bool:
 
 def size_of(payload: Payload) -> int:
     """Return the number of bytes of an encoded command."""
-    return len(payload) if payload.__class__ is bytes else sum(map(len, payload))  # type: ignore[arg-type]  # a list
+    return len(payload) if isinstance(payload, bytes) else sum(map(len, payload))
 
 
 def join(payloads: list[Payload]) -> Payload:
