@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 from redis.commands import AsyncCoreCommands
 
-from aioredis_kit import create_client
+from aioredis_kit import RedisClient, create_client
 from tests.support.data_calls import DATA_CALLS
 from tests.support.server_calls import NOT_CALLED, SERVER_CALLS, UNSTABLE_CALLS
 
@@ -184,3 +184,31 @@ async def test_client_list(redis_url, redis_server):
         assert own["db"] == str(client.get_connection_kwargs()["db"])
         if "lib-name" in own:
             assert own["lib-name"] == "aioredis_kit(tag)"
+
+
+@pytest.mark.parametrize("generation", ["child", "grandchild", "with a get of its own"])
+async def test_a_subclass_that_takes_all_commands(redis_url, generation):
+    """Who overrides `execute_command` sees every command, also those that have a shorter way of their own."""
+    seen = []
+
+    class Noting(RedisClient):
+        async def execute_command(self, *args, **options):
+            seen.append(args[0])
+            return await super().execute_command(*args, **options)
+
+    class Grandchild(Noting):
+        pass
+
+    class WithGet(Noting):
+        async def get(self, name):
+            return b"its own"
+
+    kind = {"child": Noting, "grandchild": Grandchild}.get(generation, WithGet)
+    async with kind(redis_url) as client:
+        assert await client.set("k", "v") is True
+        assert await client.set("k", "v", ex=100) is True
+        assert await client.get("k") == (b"its own" if kind is WithGet else b"v")
+        assert await client.hgetall("h") == {}
+        view = client.with_options(decode_responses=True)
+        assert await view.hgetall("h") == {}
+    assert seen == ["SET", "SET", *([] if kind is WithGet else ["GET"]), "HGETALL", "HGETALL"]
