@@ -354,15 +354,28 @@ class ClientCore:
         command.dispatch(self.lane)
         return command
 
-    def forsake(self, command: Command, error: BaseException) -> None:
+    async def forsake(self, command: Command, error: BaseException) -> Command:
         """Note that a command is awaited no longer, because awaiting it raised.
 
+        If that was because the client's loop had been closed in the middle of a turn, do what ``dispatch_anew`` does,
+        and return the command that was answered.
+
         Raises:
-            RuntimeError: Because the client belongs to another loop, thread or process.
+            RuntimeError: The client belongs to another loop, thread or process.
+            BaseException: What awaiting it raised.
+
+        Cancellation:
+            As for a command.
         """
+        anew = command.again(asyncio.get_running_loop()) if isinstance(error, RuntimeError) else None
         command.abandon()
-        if isinstance(error, RuntimeError):
+        if anew is not None:
             self.check_home()
+            if self.loop is None:
+                self.admit()
+                anew.reply = await self._send_again(anew)
+                return anew
+        raise error
 
     async def settle(self, command: Command, reply: Any) -> Any:
         """Raise what a command got instead of a reply, or send it again where the server did nothing.
@@ -404,9 +417,8 @@ class ClientCore:
         command.dispatch(self.lane)
         try:
             await wait(command)
-        except BaseException as error:
-            self.forsake(command, error)
-            raise
+        except BaseException as error:  # noqa: BLE001  # raised again there
+            command = await self.forsake(command, error)
         return command.reply
 
 

@@ -178,9 +178,8 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
             command = core.dispatch_anew(command, error)
         try:
             await wait(command)
-        except BaseException as error:  # cancelled at the very moment of the reply, closed, or on a foreign loop
-            core.forsake(command, error)
-            raise
+        except BaseException as error:  # noqa: BLE001  # cancelled, or on a foreign loop: raised again there
+            command = await core.forsake(command, error)
         reply = command.reply
         if type(reply) not in PLAIN:
             try:
