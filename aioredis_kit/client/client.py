@@ -20,6 +20,7 @@ from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.pool import PoolView
 from aioredis_kit.options import CommandOptions, Options, resolve_options
 from aioredis_kit.transport.command import Command, wait
+from aioredis_kit.wire.encoder import LARGE
 from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         """
         return self._execute(args, options)
 
-    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:  # noqa: C901  # calls cost
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:  # noqa: C901  # calls cost
         """See ``execute_command``."""
         # The path of every command: what looks unrolled here was measured.
         core = self._core
@@ -173,7 +174,7 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         command.state = UNWRITTEN
         command.lane = lane = core.lane
         try:
-            (lane.take if type(payload) is bytes else lane.take_large)(command)
+            (lane.take if type(payload) is bytes and len(payload) < LARGE else lane.take_large)(command)
         except RuntimeError as error:
             command = core.dispatch_anew(command, error)
         try:
@@ -199,33 +200,36 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         response = plan.respond(command, options)
         return await response if type(response) not in PLAIN and isawaitable(response) else response
 
+    _command: Any = _execute  # what methods with a shorter way call
+
     def _read_options(self, options: dict[str, Any]) -> bool:
         """Take what isn't for the response callback out; return whether the reply is decoded."""
         options.pop("keys", None)
-        return options.pop(NEVER_DECODE, None) is None and self._decode
+        if NEVER_DECODE in options:
+            del options[NEVER_DECODE]
+            return False
+        return self._decode
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Send all commands of a subclass through its own ``execute_command``, if it has one."""
         super().__init_subclass__(**kwargs)
         if cls.execute_command is not RedisClient.execute_command:
-            for name in ("get", "hgetall", "set"):
-                if getattr(cls, name) is getattr(RedisClient, name):
-                    setattr(cls, name, getattr(Redis, name))
+            cls._command = _through_execute_command
 
     if not TYPE_CHECKING:  # a type checker sees redis-py's own
 
         def get(self, name: Any) -> Any:
             """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
-            return self._execute(("GET", name), None)
+            return self._command(("GET", name))
 
         def hgetall(self, name: Any) -> Any:
             """See redis-py. As ``get``."""
-            return self._execute(("HGETALL", name), None)
+            return self._command(("HGETALL", name))
 
         def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
             """See redis-py. Its check for experimental arguments takes 3 µs; it is left out where there are none."""
             if not args and not options:
-                return self._execute(("SET", name, value), None)
+                return self._command(("SET", name, value))
             if len(args) > _BEFORE_EXPERIMENTAL or not _EXPERIMENTAL.isdisjoint(options):
                 return Redis.set(self, name, value, *args, **options)
             return _set_unchecked(self, name, value, *args, **options)
@@ -400,6 +404,10 @@ class RedisClient(Observing, NotYet, Redis):  # type: ignore[misc]  # redis-py's
         """Return the options under redis-py's names."""
         kwargs: dict[str, Any] = self.connection_pool.connection_kwargs
         return kwargs
+
+
+def _through_execute_command(client: RedisClient, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    return client.execute_command(*args)
 
 
 class _Keeper:

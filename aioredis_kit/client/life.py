@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable
 
-    from aioredis_kit.client.listeners import Listeners
+    from aioredis_kit.client.listeners import Listener, Listeners, Work
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.routing.router import Router
 
@@ -63,6 +63,7 @@ class Life:
         waiters: How many wait in ``connect``.
         latest_failure: The last error of connecting.
         has_ended: Whether it is over; nothing of it is heard any more.
+        work: What is being awaited for listeners.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Life:
         self.is_wanted = False
         self.waiters = 0
         self.latest_failure: Exception | None = None
+        self.work: dict[Listener, Work] = {}
         self._owner = owner
         self._address = str(equipment.dialler.address)
         self._close_timeout = equipment.options.close_timeout
@@ -143,10 +145,11 @@ class Life:
         """Let the listeners hear of the end, then end all jobs."""
         try:
             async with asyncio.timeout(self._close_timeout):
-                await self._listeners.wait_idle()
+                await self._listeners.wait_idle(self)
         except TimeoutError:
             pass
-        self._supervisor.stop()
+        finally:
+            self._supervisor.stop()
 
     def _job(self, function: Callable[[], Awaitable[None]], name: str) -> Job:
         return Job(function, name=name, failed=lambda error: self.happened(Failed(error)), given_up=self._hopeless)

@@ -4,8 +4,8 @@ Rules of this file:
 
 1. Listeners are called in the order of their registration, at a later turn of the loop, in the context in which
    they were registered. So nothing that they do can disturb what was going on when the event happened.
-2. Whatever a listener returns is awaited, if it can be. Until that is done the next events wait for it, a limited
-   number of them.
+2. Whatever a listener returns is awaited, if it can be and isn't a future or task, which goes on by itself. Until that
+   is done the next events wait for it, a limited number of them.
 3. A listener that raises becomes an ``error`` event; a listener of ``error`` that raises is logged.
 """
 
@@ -38,10 +38,12 @@ class Spawner(Protocol):
     Attributes:
         loop: The event loop.
         has_ended: Whether nothing is emitted any more.
+        work: What is being awaited for listeners.
     """
 
     loop: asyncio.AbstractEventLoop
     has_ended: bool
+    work: dict[Listener, Work]
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
         """Run a function as a task of the client's, in a context; tell whether that can still be done."""
@@ -55,17 +57,28 @@ class Listener:
         function: What is called.
         only_once: Whether it is for the next event only.
         context: What it is called in.
-        backlog: The events that wait for it.
-        is_busy: Whether something that it returned is being awaited, or soon will be.
-        task: The task that awaits it, once there is one.
+        is_off: Whether it was taken off.
     """
 
     def __init__(self, function: Callable[..., Any], *, only_once: bool) -> None:
         self.function = function
         self.only_once = only_once
         self.context = contextvars.copy_context()
+        self.is_off = False
+
+
+class Work:
+    """What one listener is busy with in one life of the client.
+
+    Attributes:
+        backlog: The events that wait for it.
+        done: Done when all of that was awaited.
+        task: The task that awaits it, once there is one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.backlog: deque[Event] = deque()
-        self.is_busy = False
+        self.done: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[Any] | None = None
 
 
@@ -78,8 +91,6 @@ class Listeners:
 
     def __init__(self) -> None:
         self._by_event: dict[str, list[Listener]] = {}
-        self._busy: set[Listener] = set()
-        self._changed = asyncio.Event()
         self.dropped = 0
 
     def add(self, event: str, function: Callable[..., object], *, only_once: bool) -> None:
@@ -114,24 +125,24 @@ class Listeners:
                 self._forget(event.name, listener)
             spawner.loop.call_soon(self._call, listener, event, spawner, context=listener.context)
 
-    async def wait_idle(self) -> None:
+    async def wait_idle(self, spawner: Spawner) -> None:
         """Wait until all that listeners returned was awaited, except by the current task.
 
         Cancellation:
             Safe.
         """
         own = asyncio.current_task()
-        while any(listener.task is None or listener.task is not own for listener in self._busy):
-            self._changed.clear()
-            await self._changed.wait()
+        while busy := [work.done for work in spawner.work.values() if work.task is None or work.task is not own]:
+            await asyncio.wait(busy)
 
     def _forget(self, event: str, listener: Listener) -> None:
+        listener.is_off = True
         self._by_event[event] = [other for other in self._by_event[event] if other is not listener]
 
     def _call(self, listener: Listener, event: Event, spawner: Spawner) -> None:
-        if listener.is_busy:
-            if len(listener.backlog) < BACKLOG:
-                listener.backlog.append(event)
+        if (work := spawner.work.get(listener)) is not None:
+            if len(work.backlog) < BACKLOG:
+                work.backlog.append(event)
             else:
                 self.dropped += 1
             return
@@ -140,18 +151,18 @@ class Listeners:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
             self._raised(event, error, spawner)
             return
-        if not inspect.isawaitable(returned):
+        if not inspect.isawaitable(returned) or asyncio.isfuture(returned):
             return
-        work = functools.partial(self._work_off, listener, event, returned, spawner)
-        if spawner.spawn(work, name=f"listener:{event.name}", context=listener.context):
-            listener.is_busy = True
-            self._busy.add(listener)
+        job = functools.partial(self._work_off, listener, event, returned, spawner)
+        if spawner.spawn(job, name=f"listener:{event.name}", context=listener.context):
+            spawner.work[listener] = Work(spawner.loop)
         elif inspect.iscoroutine(returned):
             returned.close()
 
     async def _work_off(self, listener: Listener, event: Event, returned: Awaitable[Any], spawner: Spawner) -> None:
         """Await what a listener returned, then call it for the events that waited meanwhile."""
-        listener.task = asyncio.current_task()
+        work = spawner.work[listener]
+        work.task = asyncio.current_task()
         call: Callable[[], Any] = lambda: returned  # noqa: E731  # it was called already
         try:
             while True:
@@ -159,15 +170,13 @@ class Listeners:
                     await foreign(call)
                 except Exception as error:  # noqa: BLE001  # the listener is the user's code: it may raise anything
                     self._raised(event, error, spawner)
-                if not listener.backlog:
+                if not work.backlog or listener.is_off:
                     return
-                event = listener.backlog.popleft()
+                event = work.backlog.popleft()
                 call = functools.partial(listener.function, *event.arguments)
         finally:
-            listener.task = None
-            listener.is_busy = False
-            self._busy.discard(listener)
-            self._changed.set()
+            del spawner.work[listener]
+            work.done.set_result(None)
 
     def _raised(self, event: Event, error: BaseException, spawner: Spawner) -> None:
         if isinstance(event, Failed) or spawner.has_ended:

@@ -5,7 +5,8 @@ in one write. What can't be written waits: for the connection, for the transport
 
 Rules of this file:
 
-1. Nothing here awaits between looking at the queue and changing it.
+1. Nothing here awaits between looking at the queue and changing it. While it is looked at, ``take`` isn't its
+   ``append``: that one refuses nobody, so a command of another thread's may come in at any moment.
 2. A command that was not handed to the transport may wait for the next connection, whatever it is. One that was,
    and got no reply, is sent again only if ``may_repeat`` says so.
 3. Every command that comes in goes out once: written and answered, failed, or withdrawn by its caller.
@@ -29,7 +30,7 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.lanes.sweep import Sweep
 from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command
-from aioredis_kit.wire.encoder import LARGE, size_of
+from aioredis_kit.wire.encoder import LARGE, is_large, size_of
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class SharedLane:
         self._line: Connection | None = None  # the connection, while new commands may be written to it
         self._is_paused = False  # the transport's buffer is full
         self._is_full = False  # the limits are reached
-        self._has_large = False  # some command in `_waiting` comes in pieces
+        self._has_large = False  # some command in `_waiting` is large
         self._is_flush_due = False
         self._replaced_for: str | None = None  # why nothing more is written on this connection
         self._refusal: KitError | None = None  # why no command is taken any more
@@ -268,7 +269,10 @@ class SharedLane:
     def woke_half(self) -> None:
         """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
         if self._is_flush_due:
+            self.take = self._take_first
             self._write_waiting()
+            if self._line is not None and not self._raises_when_full:
+                self.take = self._waiting.append
 
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``LinkOwner``."""
@@ -306,7 +310,8 @@ class SharedLane:
             and len(waiting) + len(connection.in_flight) <= self._max_commands
             and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
         ):
-            if connection.send(waiting, now):
+            # A copy: somebody on another thread, who is to be refused, must not disturb this.
+            if connection.send(list(waiting), now):
                 waiting.clear()
                 self._waiting_bytes = self._withdrawn = 0
                 self._expect(now + self.shortest_timeout)
@@ -318,12 +323,12 @@ class SharedLane:
     def _write_in_parts(self, connection: Connection, now: float) -> None:
         is_full = False
         while self._waiting and not is_full and not self._is_paused:
-            batch, is_full = self._next_batch(connection)
-            if not connection.send(batch, now):
-                self._waiting.extendleft(reversed(batch))
+            if not connection.send((), now):  # it has ended, and what waits still waits
                 return
+            batch, is_full = self._next_batch(connection)
+            connection.send(batch, now)
         self._expect(now + self.shortest_timeout)
-        self._has_large = any(type(command.payload) is not bytes for command in self._waiting)
+        self._has_large = any(is_large(command.payload) for command in self._waiting)
         self._is_full = is_full
         self._look_at_answers()
 

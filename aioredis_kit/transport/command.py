@@ -14,6 +14,7 @@ import math
 import types
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from aioredis_kit.wire.encoder import is_large
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Lane(Protocol):
     has_written: bool
 
     def take_large(self, command: Command) -> None:
-        """Take a command whose payload is in pieces."""
+        """Take a command whose payload is large."""
 
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""
@@ -115,13 +116,10 @@ class Command(Slot):
             ClientClosedError: No command is taken any more.
             NotConnectedError: There is no connection and no offline queue.
             QueueFullError: The limits are reached and waiting was not asked for.
-            RuntimeError: The lane belongs to another event loop.
+            RuntimeError: The lane belongs to another event loop. If ``take`` doesn't notice, ``wait`` does.
         """
         self.lane = lane
-        if isinstance(self.payload, bytes):
-            lane.take(self)
-        else:
-            lane.take_large(self)
+        (lane.take_large if is_large(self.payload) else lane.take)(self)
 
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""

@@ -150,7 +150,7 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is in flight, nor about to be: no several tasks are just being told of their answers."""
+        """Whether nothing is in flight, and no tasks are just going on that may issue several commands."""
         return not self.in_flight and self._shell is not None and not self._shell.is_waking
 
     def send(self, slots: Iterable[Slot], now: float) -> bool:
@@ -166,7 +166,11 @@ class Connection:
         if self._transport.is_closing():  # and nobody has said so yet
             self.hung_up(None)
             return False
-        data = self._machine.send(slots, (now, self.bytes_read))
+        try:
+            data = self._machine.send(slots, (now, self.bytes_read))
+        except BaseException as error:  # no memory, or an interrupt: some are in flight that were never written
+            self.hung_up(error)
+            raise
         if data:
             self.writes += 1
             if isinstance(data, bytes):
@@ -202,10 +206,12 @@ class Connection:
 
     # What the protocol tells.
 
-    def hung_up(self, error: Exception | None) -> None:
+    def hung_up(self, error: BaseException | None) -> None:
         """See ``ProtocolOwner``."""
         lost = ConnectionLostError(
-            f"{self.address} closed the connection" if error is None else f"{self.address}: {error}",
+            f"{self.address} closed the connection"
+            if error is None
+            else f"{self.address}: {str(error) or repr(error)}",
             address=self.address,
         )
         lost.__cause__ = error

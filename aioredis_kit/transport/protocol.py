@@ -24,8 +24,8 @@ _BUFFER: Final = 256 * 1024
 class ProtocolOwner(Protocol):
     """What the protocol tells its connection."""
 
-    def hung_up(self, error: Exception | None) -> None:
-        """The connection has ended, with an error or because the peer hung up."""
+    def hung_up(self, error: BaseException | None) -> None:
+        """The connection has ended, or has to, because of an error or because the peer hung up."""
 
     def closed(self) -> None:
         """The socket is closed."""
@@ -79,7 +79,11 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self.last_read = self._clock()
         self.bytes_read += nbytes
         machine = self._machine
-        answered = machine.receive_data(self._buffer[:nbytes].tobytes())
+        try:
+            answered = machine.receive_data(self._buffer[:nbytes].tobytes())
+        except BaseException as error:  # no memory, or an interrupt: nobody knows which reply was taken for whom
+            self._owner.hung_up(error)
+            raise
         if answered:
             self._loop.call_soon(self._wake, cast("list[Command | Query]", answered))
         if machine.pushes:

@@ -154,6 +154,11 @@ def _is_packed_right(args: tuple[Argument, ...]) -> bool:
     return True
 
 
+def is_large(payload: Payload) -> bool:
+    """Whether an encoded command is larger than most: in pieces, or made of many arguments."""
+    return isinstance(payload, list) or len(payload) >= LARGE
+
+
 def size_of(payload: Payload) -> int:
     """Return the number of bytes of an encoded command."""
     return len(payload) if isinstance(payload, bytes) else sum(map(len, payload))
