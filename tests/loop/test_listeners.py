@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import time
+import warnings
 from functools import partial
 from unittest.mock import AsyncMock
 
 import pytest
 
+from aioredis_kit import create_client
 from aioredis_kit.client.listeners import BACKLOG
-from aioredis_kit.events import EVENT_NAMES
+from aioredis_kit.events import EVENT_NAMES, Pinged
 from aioredis_kit.exceptions import ClientClosedError, ConfigurationError
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
@@ -145,6 +148,75 @@ async def test_what_counts_as_asynchronous(make_client):
     await client.close()
     assert sorted(seen) == ["callable", "function", "lambda", "method", "partial"]
     assert mock.await_count == 1
+
+
+@pytest.mark.pins("5.4", "P2")
+def test_asynchronous_listeners_outlive_loops(redis_url):
+    """On each event loop anew: they are called, and `close()` waits for them; also after a loop was closed early."""
+    client = create_client(redis_url)
+    begun, ended = [], []
+
+    async def listen():
+        begun.append(1)
+        await asyncio.sleep(0.01)
+        ended.append(1)
+
+    async def use():
+        await client.connect()
+        await asyncio.sleep(0)
+        await client.close()
+
+    for event in ("ready", "end"):
+        client.on(event, listen)
+    for _ in range(2):
+        asyncio.run(use())
+    assert sum(begun) == sum(ended) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.connect())
+        loop.run_until_complete(asyncio.sleep(0))
+        for task in asyncio.all_tasks(loop):
+            task._log_destroy_pending = False
+        loop.close()
+        asyncio.run(use())
+        gc.collect()
+    assert sum(begun) == 7
+    assert sum(ended) == 6
+
+
+@pytest.mark.pins("5.4", "P2")
+async def test_a_future_that_a_listener_returns_goes_on_by_itself(make_client):
+    """The client neither waits for it nor cancels it: a listener may well start what closes the client."""
+    client = await make_client().connect()
+    started = []
+    client.on("error", lambda _: started.append(asyncio.create_task(client.close())) or started[-1])
+    client.on("ping-interval", lambda _: 1 / 0)
+    client._core._life.happened(Pinged(0.0))
+    async with asyncio.timeout(1):
+        await turns()
+        await started[0]
+    assert not client.is_open
+
+
+@pytest.mark.pins("5.4")
+async def test_a_busy_listener_that_is_taken_off(make_client):
+    """It finishes what it is at; what waited for it is dropped."""
+    client = make_client()
+    calls = []
+
+    async def listen(latency):
+        calls.append(latency)
+        await asyncio.sleep(0.01)
+
+    client.on("ping-interval", listen)
+    await client.connect()
+    for latency in (1.0, 2.0, 3.0):
+        client._core._life.happened(Pinged(latency))
+    await turns()
+    assert client.off("ping-interval", listen)
+    await client.close()
+    assert calls == [1.0]
 
 
 @pytest.mark.pins("5.4", "P1")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import itertools
+import threading
+import time
 
 import pytest
 
-from aioredis_kit.exceptions import ClientClosedError
+from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, NotConnectedError
 from aioredis_kit.testing import resp
+from aioredis_kit.wire import machine
 from tests.support.observing import turns
 
 
@@ -154,3 +158,105 @@ async def test_writing_to_a_socket_that_died_meanwhile(peer, make_client):
         assert all(result is True or getattr(result, "maybe_executed", False) for result in results)
         assert await client.get("k") == b"k"
     assert len(peer.connections) == 11
+
+
+@pytest.mark.pins("P5")
+async def test_commands_of_many_arguments_count_by_their_size(peer, client):
+    """Each has 2 MB in small pieces: no more is in flight than `commands_queue_max_bytes` allows."""
+    peer.connections[0].pause_reading()
+    args = [word for number in range(200) for word in (f"k{number}", b"x" * 10_000)]
+    tasks = [asyncio.create_task(client.execute_command("MSET", *args)) for _ in range(60)]
+    await turns()
+    assert client._core.lane._connection.bytes_in_flight <= 64 * 2**20
+    client.destroy()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.pins("P1", "4.11")
+@pytest.mark.parametrize("where", ["writing", "reading"])
+async def test_what_goes_wrong_between_queue_and_wire_ends_the_connection(peer, client, monkeypatch, where):
+    """Nobody knows which commands have left, or which reply was whose: all goes on on a new connection."""
+    peer.on("ECHO", lambda command: resp.bulk(command.words[1]))
+    stock = machine.join if where == "writing" else machine.Machine._read_alike
+    unlucky = iter([True])
+
+    def fail_once(*args):
+        if where == "writing" and len(args[0]) < 2:
+            return stock(*args)
+        if next(unlucky, False):
+            raise MemoryError
+        return stock(*args)
+
+    errors = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(type(context["exception"])))
+    if where == "writing":
+        monkeypatch.setattr(machine, "join", fail_once)
+    else:
+        monkeypatch.setattr(machine.Machine, "_read_alike", fail_once)
+    tokens = [str(number).encode() for number in range(9)]
+    assert await asyncio.gather(*map(client.echo, tokens)) == tokens
+    assert await asyncio.gather(*map(client.echo, tokens)) == tokens
+    assert len(peer.connections) == 2
+    assert set(errors) <= {MemoryError}
+
+
+@pytest.mark.pins("P1")
+async def test_another_thread_can_not_disturb_a_write(peer, client, monkeypatch):
+    """Its command is refused, wherever the switch of threads happens."""
+    peer.on("ECHO", lambda command: resp.bulk(command.words[1]))
+    refused = []
+    stock = machine.Machine.send
+
+    def intrude():
+        async def use():
+            try:
+                await client.set("k", "v")
+            except RuntimeError:
+                refused.append(1)
+
+        asyncio.run(use())
+
+    def send(self, slots, moment):
+        slots = iter(slots)
+        payload = stock(self, itertools.islice(slots, 2), moment)
+        if len(refused) < 10 and payload and client.is_ready:
+            thread = threading.Thread(target=intrude)
+            thread.start()
+            thread.join()
+        rest = stock(self, slots, moment)
+        return b"".join([payload, rest])
+
+    monkeypatch.setattr(machine.Machine, "send", send)
+
+    async def call(number):
+        for turn in range(4):
+            token = f"{number}-{turn}".encode()
+            assert await client.echo(token) == token
+
+    await asyncio.gather(*map(call, range(20)))
+    assert refused
+
+
+@pytest.mark.pins("4.4", "4.10", "4.11", "P4")
+@pytest.mark.parametrize("options", [{}, {"queue_full": "raise"}, {"disable_offline_queue": True}], ids=repr)
+async def test_a_connection_that_dies_between_two_batches(peer, make_client, options):
+    """What had not left keeps its place, or ends, as if the connection had died at any other moment."""
+    client = await make_client(reconnect_strategy=0.0, **options).connect()
+    peer.on("GET", lambda command: resp.bulk(command.words[1]))
+    keys = [f"k{number:0100}" for number in range(3000)]
+    tasks = [asyncio.create_task(client.get(key)) for key in keys]
+
+    async def cut():
+        peer.connections[0].reset()
+        time.sleep(0.02)  # noqa: ASYNC251  # until the kernel knows
+
+    cutting = asyncio.create_task(cut())
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await cutting
+    assert all(
+        result == key.encode() or isinstance(result, ConnectionLostError | NotConnectedError)
+        for key, result in zip(keys, results, strict=True)
+    )
+    sent = [each.words[1] for each in peer.commands if each.name == "GET"]
+    assert sent == sorted(sent)
+    assert client._core.lane._waiting_bytes == 0

@@ -201,14 +201,14 @@ async def test_a_subclass_that_takes_all_commands(redis_url, generation):
 
     class WithGet(Noting):
         async def get(self, name):
-            return b"its own"
+            return await super().get(name)
 
     kind = {"child": Noting, "grandchild": Grandchild}.get(generation, WithGet)
     async with kind(redis_url) as client:
         assert await client.set("k", "v") is True
         assert await client.set("k", "v", ex=100) is True
-        assert await client.get("k") == (b"its own" if kind is WithGet else b"v")
+        assert await client.get("k") == b"v"
         assert await client.hgetall("h") == {}
         view = client.with_options(decode_responses=True)
         assert await view.hgetall("h") == {}
-    assert seen == ["SET", "SET", *([] if kind is WithGet else ["GET"]), "HGETALL", "HGETALL"]
+    assert seen == ["SET", "SET", "GET", "HGETALL", "HGETALL"]
