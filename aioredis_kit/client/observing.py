@@ -26,7 +26,7 @@ class Observing:
         Args:
             event: ``connect``, ``ready``, ``reconnecting(retries, delay)``, ``error(exception)``, ``end``,
                 ``terminated(cause)`` or ``ping-interval(latency)``.
-            listener: A function or coroutine function.
+            listener: A function or coroutine function. What it returns is awaited, unless it is a future or task.
 
         Raises:
             ConfigurationError: There is no such event, or the listener can't be called.
