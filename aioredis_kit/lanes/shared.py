@@ -181,6 +181,12 @@ class SharedLane:
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
             self._withdrawn = 0
             self.take = self._take_first
+        self.abandoned()
+
+    def abandoned(self) -> None:
+        """See ``transport.command.Lane``. Somebody may be going through what is in flight."""
+        if self._drained is not None and not self._drained.done() and not self.loop.is_closed():
+            self.loop.call_soon(self._look_at_answers)
 
     def configure(self, command: Command) -> None:
         """See ``transport.command.Lane``."""

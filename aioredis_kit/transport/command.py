@@ -55,6 +55,9 @@ class Lane(Protocol):
     def withdrawn(self, command: Command) -> None:
         """The caller of a command has gone before the command was handed to the transport."""
 
+    def abandoned(self) -> None:
+        """The caller of a command that is in flight has gone."""
+
 
 class Command(Slot):
     """A command on its way: ``wait`` waits for it, once, in the task that issues it.
@@ -130,6 +133,7 @@ class Command(Slot):
             self.lane.withdrawn(self)
         elif self.state == IN_FLIGHT:
             self.state = ABANDONED
+            self.lane.abandoned()
 
     def fail(self, error: BaseException) -> None:
         """End with an error, unless it has ended already. The task goes on at the loop's next turn."""

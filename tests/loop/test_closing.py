@@ -369,6 +369,23 @@ async def test_the_end_is_final_until_connect(peer, client, end):
     assert await client.get("k") == b"k"
 
 
+@pytest.mark.pins("4.19", "P2")
+async def test_the_last_caller_goes_while_the_client_closes(peer, clock, make_client):
+    """Nothing is left to wait for, so it doesn't take the whole `close_timeout`."""
+    client = await make_client(close_timeout=3, command_timeout=60, ping_interval=None).connect()
+    peer.on("GET", None)
+    waiting = [asyncio.create_task(client.get(str(number))) for number in range(3)]
+    await peer.wait_for_command("GET", count=3)
+    closing = asyncio.create_task(client.close())
+    await turns()
+    assert not closing.done()
+    begun = clock()
+    for task in waiting:
+        task.cancel()
+    await closing
+    assert clock() - begun < 1
+
+
 @pytest.mark.pins("4.21", "4.18", "5.2")
 async def test_a_client_that_gave_up_stays_closed(peer, make_client):
     """Until `connect()`, which opens it again."""

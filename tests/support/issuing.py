@@ -19,6 +19,9 @@ class Lane:
     def withdrawn(self, command):
         self.told.append(command)
 
+    def abandoned(self):
+        pass
+
 
 def make_command(*, is_sent=True):
     """Return a command, by default one whose reply is due."""
