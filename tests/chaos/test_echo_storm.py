@@ -327,5 +327,5 @@ async def test_what_became_of_each_write_is_true(server, rng, is_long):
     )
     assert there == sorted(set(there))
     assert acknowledged <= set(there) <= acknowledged | unknown
-    assert not_executed
+    assert not_executed or not is_long  # the faults of two seconds may catch no command waiting
     assert len(acknowledged) > 0.5 * len(tasks)
