@@ -274,7 +274,9 @@ class SharedLane:
 
     def woke_half(self) -> None:
         """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
-        if self._is_flush_due:
+        connection = self._connection
+        # What is written to a server that has just died has an unknown outcome; at the end of the turn it is known.
+        if self._is_flush_due and connection is not None and not connection.has_hung_up():
             self.take = self._take_first
             self._write_waiting()
             if self._line is not None and not self._raises_when_full:

@@ -6,6 +6,7 @@ Reconnecting makes a new one. It ends in one way only, whatever the reason: ``_e
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from aioredis_kit.wire.encoder import Encoder
     from aioredis_kit.wire.inflight import Slot
 
+_HANGING_UP: Final = getattr(select, "POLLRDHUP", 0)
+"""What to ask for; errors and the end of both directions are told unasked."""
 LOADING_PAUSE: Final = 0.1
 """How long to wait before asking a server again that does not serve yet, in seconds."""
 
@@ -88,6 +91,7 @@ class Connection:
         self._shell: ConnectionProtocol | None = None
         self._transport: asyncio.Transport  # there when the shell is
         self._round: asyncio.Future[None] | None = None  # the handshake's, while it waits for answers
+        self._poll: select.poll | None = None
         self._failure: KitError | None = None
         self._closed = self._loop.create_future()  # the socket is closed
 
@@ -152,6 +156,13 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether nothing is in flight, and no tasks are just going on that may issue several commands."""
         return not self.in_flight and self._shell is not None and not self._shell.is_waking
+
+    def has_hung_up(self) -> bool:
+        """Ask the system whether the peer has hung up, which the event loop may not have told yet."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), _HANGING_UP)
+        return bool(self._poll.poll(0))
 
     def send(self, slots: Iterable[Slot], now: float) -> bool:
         """Write commands, in this order, in one go. Those whose callers have gone are left out.
