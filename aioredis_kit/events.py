@@ -115,6 +115,42 @@ class Pinged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Orphaned(Event):
+    """A blocking command got a reply when its caller had gone: an element that was taken from a list, perhaps.
+
+    Attributes:
+        command: Its name and arguments.
+        reply: What came, before redis-py's response callback.
+    """
+
+    name = "reply-orphaned"
+    command: tuple[object, ...]
+    reply: object
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The command and the reply."""
+        return self.command, self.reply
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMoved(Event):
+    """The server ended a subscription to a shard channel, as it serves that slot no longer.
+
+    Attributes:
+        channel: Which.
+    """
+
+    name = "sharded-channel-moved"
+    channel: bytes
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The channel."""
+        return (self.channel,)
+
+
+@dataclass(frozen=True, slots=True)
 class Ended(Event):
     """The client was closed on purpose. Nothing follows."""
 
@@ -122,10 +158,10 @@ class Ended(Event):
 
 
 EVENT_NAMES = (
-    *(kind.name for kind in (Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended)),
-    "reply-orphaned",
+    *(
+        kind.name
+        for kind in (Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended, Orphaned, ChannelMoved)
+    ),
     "invalidate",
-    "sharded-channel-moved",
 )
-"""All events that listeners may register for. The last three come with dedicated connections, tracking and
-sharded pub/sub."""
+"""All events that listeners may register for. The last one comes with tracking."""

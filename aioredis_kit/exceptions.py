@@ -66,9 +66,14 @@ class KitError(redis.RedisError):
     Attributes:
         maybe_executed: Whether the server may have run the command that this error ended. It is
             ``False`` when the command was never handed to the transport: sending it again is safe.
+        lane: Which of the client's lanes an ``error`` event is about: ``shared`` or ``push``.
+        replies: Of a pipeline that was lost in the middle, the raw replies that had come, in the order of the
+            commands. Nobody knows of the commands after those.
     """
 
     maybe_executed: bool
+    lane: str = "shared"
+    replies: tuple[object, ...] = ()
 
     def __init__(self, message: str, *, maybe_executed: bool = False) -> None:
         if type(self) is KitError:

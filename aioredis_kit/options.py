@@ -313,8 +313,6 @@ def _impossibilities(options: Options) -> Iterator[str]:
             if options.protocol == 2:
                 yield f"{name} needs RESP3, but protocol is 2: leave out protocol or set it to 3"
             yield f"{name} is not supported yet: leave it out"
-    if options.connections > 1:
-        yield "connections greater than 1 is not supported yet: leave it out"
 
 
 @dataclass(frozen=True, slots=True)

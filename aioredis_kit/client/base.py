@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from aioredis_kit.client.issuing import Issuer
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
 from aioredis_kit.events import Event, Ready
@@ -30,17 +31,16 @@ from aioredis_kit.exceptions import (
     ConnectError,
     ConnectTimeoutError,
     KitError,
-    ReplyProtocolError,
     one_for_each,
 )
-from aioredis_kit.policy.retry import delay_after_refusal
-from aioredis_kit.transport.command import wait
 
 if TYPE_CHECKING:
     from aioredis_kit.client.plans import Plans
+    from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.options import CommandOptions
-    from aioredis_kit.transport.command import Command, Lane
+    from aioredis_kit.policy.commands import Arguments
+    from aioredis_kit.transport.command import Command, Taker
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ClientState(enum.Enum):
 _OPEN = frozenset({ClientState.CONNECTING, ClientState.READY, ClientState.RECONNECTING})
 
 
-class ClientCore:
+class ClientCore(Issuer):
     """The part of a client that lives as long as its connections.
 
     Args:
@@ -74,7 +74,7 @@ class ClientCore:
         listeners: The listeners of its events.
     """
 
-    lane: Lane
+    lane: Taker
 
     def __init__(self, equipment: Equipment) -> None:
         self.equipment = equipment
@@ -313,6 +313,28 @@ class ClientCore:
 
     # Commands and events.
 
+    def may_go_again(self, command: Command, refusal: Exception) -> bool:
+        """See ``Issuer``."""
+        return self._life is not None and self._life.router.report(command, refusal)
+
+    def route(self, args: Arguments) -> Endpoint:
+        """Return the endpoint for what isn't simply a command on the shared lane; open the client if need be.
+
+        Raises:
+            ClientClosedError: The client was closed, or gave up.
+            RuntimeError: It belongs to another loop, thread or process.
+        """
+        if self.loop is None:
+            self.admit()
+        else:
+            self.check_home()
+        assert self._life is not None  # noqa: S101  # it is open
+        return self._life.router.route(args)
+
+    def due(self, options: CommandOptions) -> float:
+        """Return when the time is over of what is issued now, on the client's clock."""
+        return math.inf if options.timeout is None else self.equipment.clock() + options.timeout
+
     def name_connections(self, command: Command) -> None:
         """Take over what ``CLIENT SETNAME`` has done to one connection, for those to come."""
         command.lane.configure(command)
@@ -340,86 +362,6 @@ class ClientCore:
             for end in ("end", "terminated"):
                 self.listeners.remove(end, note_end)
         return arguments[0] if len(arguments) == 1 else arguments or None
-
-    def dispatch_anew(self, command: Command, error: RuntimeError) -> Command:
-        """Dispatch a command on the running loop, if that of the client was closed under it.
-
-        Raises:
-            RuntimeError: The client belongs to another loop, thread or process.
-        """
-        self.check_home()
-        if self.loop is not None:
-            raise error
-        command = command.again(self.admit())
-        command.dispatch(self.lane)
-        return command
-
-    async def forsake(self, command: Command, error: BaseException) -> Command:
-        """Note that a command is awaited no longer, because awaiting it raised.
-
-        If that was because the client's loop had been closed in the middle of a turn, do what ``dispatch_anew`` does,
-        and return the command that was answered.
-
-        Raises:
-            RuntimeError: The client belongs to another loop, thread or process.
-            BaseException: What awaiting it raised.
-
-        Cancellation:
-            As for a command.
-        """
-        anew = command.again(asyncio.get_running_loop()) if isinstance(error, RuntimeError) else None
-        command.abandon()
-        if anew is not None:
-            self.check_home()
-            if self.loop is None:
-                self.admit()
-                anew.reply = await self._send_again(anew)
-                return anew
-        raise error
-
-    async def settle(self, command: Command, reply: Any) -> Any:
-        """Raise what a command got instead of a reply, or send it again where the server did nothing.
-
-        Raises:
-            BaseException: What took the reply's place.
-
-        Cancellation:
-            As for a command.
-        """
-        command.reply = None  # an exception holds its caller's frames, and the command may stay in a queue
-        if not isinstance(reply, BaseException):
-            error = ReplyProtocolError("a push came where a reply was due", maybe_executed=True)
-            command.lane.drop(error)
-            raise error
-        attempt = 0
-        life = self._life
-        while isinstance(reply, BaseException):
-            refusal = reply
-            if (
-                isinstance(refusal, KitError)
-                or not isinstance(refusal, Exception)
-                or life is None
-                or not life.router.report(command, refusal)
-            ):
-                raise refusal
-            delay = delay_after_refusal(attempt)
-            attempt += 1
-            if self.loop is None or self.equipment.clock() + delay >= command.due:
-                raise refusal
-            await asyncio.sleep(delay)
-            command = command.again(self.loop)
-            reply = await self._send_again(command)
-            if isinstance(reply, KitError) and not reply.maybe_executed:
-                raise refusal
-        return reply
-
-    async def _send_again(self, command: Command) -> Any:
-        command.dispatch(self.lane)
-        try:
-            await wait(command)
-        except BaseException as error:  # noqa: BLE001  # raised again there
-            command = await self.forsake(command, error)
-        return command.reply
 
 
 def _stranger(life: Life) -> RuntimeError:

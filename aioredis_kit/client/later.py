@@ -82,14 +82,6 @@ class NotYet:
         """
         _refuse("monitor()", "a dedicated connection")
 
-    def client(self) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        _refuse("client()", "a dedicated connection")
-
     @classmethod
     def from_pool(cls, *_: Any, **__: Any) -> NoReturn:
         """Not supported yet.

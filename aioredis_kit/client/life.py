@@ -85,7 +85,7 @@ class Life:
         self.has_ended = False
         self._supervisor = Supervisor(name=f"aioredis-kit:{self._address}", cancelled=lambda: owner.cancelled(self))
         self._supervisor.start()
-        self._supervisor.spawn(self._job(self.router.run, "link"))
+        self.router.start()
 
     def end(self, refusal: KitError, *, is_terminated: bool) -> None:
         """End all that is pending, tell the listeners, and let the tasks end. Idempotent."""
@@ -114,6 +114,10 @@ class Life:
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
         """See ``listeners.Spawner``."""
         return self._supervisor.spawn(self._job(function, name), context)
+
+    def spawn_job(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """See ``EndpointOwner``."""
+        return self._supervisor.spawn(self._job(function, name))
 
     # What the endpoint tells.
 

@@ -24,16 +24,35 @@ if TYPE_CHECKING:
 Callback: TypeAlias = Callable[..., Any]
 """Makes the response of a reply: a function or coroutine function of redis-py's, or of the user's."""
 
+Prepare: TypeAlias = "Callable[[Arguments], tuple[Arguments, Lane | None]]"
+
 _MOST_PLANS: Final = 2048
 """How many names are remembered; then all are forgotten. A name is text from the caller, so it needs a limit."""
 
-_REFUSALS: Final[Mapping[Lane, str]] = {
-    Lane.BLOCKING: "blocks its connection and needs a dedicated one, which is not supported yet",
-    Lane.FENCE: "changes every connection's state, which is not supported yet: use duplicate() with another db, "
-    "username or password",
-    Lane.SESSION_ONLY: "changes or speaks about the connection that it is sent on: it needs a session or a "
-    "pipeline, which are not supported yet",
+_OWN_CONNECTION: Final = (
+    "changes or speaks about the connection that it is sent on: use a session, async with client.dedicated() as "
+    "session, or a pipeline"
+)
+_NO_REPLY: Final[Mapping[str, str]] = {
+    # Nowhere: nobody could tell which replies, or how many, belong to whom.
+    **dict.fromkeys(
+        ("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"),
+        "is answered by pushes: use subscribe() or pubsub(), which also subscribe again after a lost connection",
+    ),
+    **dict.fromkeys(("SYNC", "PSYNC", "REPLCONF"), "makes a replica of the connection, which no client can be"),
+    "MONITOR": "is answered without end: use monitor()",
+    "CLIENT REPLY": "makes the server leave replies out, so that the next ones would reach the wrong callers",
 }
+
+
+def refuse_unanswered(traits: CommandTraits) -> None:
+    """Refuse what can't be sent on any connection, as its replies can't be attributed.
+
+    Raises:
+        ConfigurationError: It is such a command.
+    """
+    if (reason := _NO_REPLY.get(traits.name)) is not None:
+        raise ConfigurationError(f"{traits.name} {reason}")
 
 
 class Plan:
@@ -42,8 +61,8 @@ class Plan:
     Attributes:
         key: The name as response callbacks know it.
         callback: Makes the response of a reply; ``None`` returns it as it is.
-        prepare: Changes or refuses the command before it is encoded, where that is called for. An empty result
-            stands for closing the client.
+        prepare: Changes or refuses the command before it is encoded, where that is called for. Returns it, and the
+            lane that it takes if that is not simply the one that its issuer has.
         succeeded: Told of the command after the server obeyed, where somebody wants to know.
         is_plain: Whether the reply is the response and nobody wants to know.
         response_to_ok: What the callback makes of the reply ``OK``, the most frequent one, if it always makes the same
@@ -56,7 +75,7 @@ class Plan:
         self,
         key: Any,
         callback: Callback | None,
-        prepare: Callable[[Arguments], Arguments] | None,
+        prepare: Prepare | None,
         succeeded: Callable[[Plan, Command], None] | None,
     ) -> None:
         self.key = key
@@ -74,12 +93,16 @@ class Plan:
         """
         if self.succeeded is not None:
             self.succeeded(self, command)
+        return self.make(command.reply, options)
+
+    def make(self, reply: Any, options: dict[str, Any] | None) -> Any:
+        """Return the response that a reply makes; it may be awaitable."""
         if self.callback is None:
-            return command.reply
+            return reply
         if not options:
-            return self.callback(command.reply)
+            return self.callback(reply)
         options.pop(EMPTY_RESPONSE, None)
-        return self.callback(command.reply, **options)
+        return self.callback(reply, **options)
 
     def take(self, callback: Callback | None) -> None:
         """Use another callback."""
@@ -106,6 +129,7 @@ class Plans:
         named: Told that ``CLIENT SETNAME`` was obeyed.
         protocol: What the user asked for.
         legacy_responses: redis-py's option.
+        is_session: Whether the commands have a connection to themselves, so that they may change its state.
 
     Attributes:
         by_name: The plans.
@@ -119,18 +143,26 @@ class Plans:
         *,
         protocol: int | None,
         legacy_responses: bool,
+        is_session: bool = False,
     ) -> None:
         self.by_name: dict[Any, Plan] = {}
         self._commands = commands
         self._named = named
         self._protocol = protocol
         self._legacy_responses = legacy_responses
+        self._is_session = is_session
         self._is_fallback = False
         self.callbacks = ResponseCallbacks(self, response_callbacks(protocol, legacy_responses=legacy_responses))
 
-    def copy(self) -> Plans:
-        """Return plans for another view, with a copy of the callbacks."""
-        other = Plans(self._commands, self._named, protocol=self._protocol, legacy_responses=self._legacy_responses)
+    def copy(self, *, is_session: bool | None = None) -> Plans:
+        """Return plans for another view, or for a session, with a copy of the callbacks."""
+        other = Plans(
+            self._commands,
+            self._named,
+            protocol=self._protocol,
+            legacy_responses=self._legacy_responses,
+            is_session=self._is_session if is_session is None else is_session,
+        )
         other._is_fallback = self._is_fallback  # its own kind
         other.callbacks = ResponseCallbacks(other, self.callbacks)
         other.callbacks.own = dict(self.callbacks.own)
@@ -155,16 +187,12 @@ class Plans:
             raise DataError("a command needs a name: the first argument must be str or bytes, and not empty")
         name = args[0]
         traits = self._commands.classify(args)
-        prepare: Callable[[Arguments], Arguments] | None = None
+        prepare: Prepare | None = None
         varies = self._commands.depends_on_arguments(name)
         if varies:
             prepare = self._prepare_each
-        else:
-            self._refuse(traits)
-            if traits.lane is Lane.QUIT:
-                prepare = _close_instead
-            elif split_name((name,)) != (name,):
-                prepare = split_name
+        elif (detour := self._detour(traits)) is not None or split_name((name,)) != (name,):
+            prepare = lambda args: (split_name(args), detour)  # noqa: E731  # one of two, and short
         succeeded = self._obeyed if varies or not traits.is_readonly else None
         key: Any = name.upper()
         plan = Plan(key, self.callbacks.get(key), prepare, succeeded)
@@ -179,9 +207,23 @@ class Plans:
             if plan.key == key:
                 plan.take(self.callbacks.get(key))
 
-    def _prepare_each(self, args: Arguments) -> Arguments:
-        self._refuse(self._commands.classify(args))
-        return split_name(args)
+    def _prepare_each(self, args: Arguments) -> tuple[Arguments, Lane | None]:
+        return split_name(args), self._detour(self._commands.classify(args))
+
+    def _detour(self, traits: CommandTraits) -> Lane | None:
+        """Return the lane that a command takes, if that is not simply the one that its issuer has.
+
+        Raises:
+            ConfigurationError: There is none for it.
+        """
+        if traits.lane in (Lane.SHARED, Lane.EVERY_LINK) and not self._is_session:
+            return None
+        if traits.lane is Lane.SHARED:
+            return None
+        refuse_unanswered(traits)
+        if traits.lane is Lane.SESSION_ONLY and not self._is_session:
+            raise ConfigurationError(f"{traits.name} {_OWN_CONNECTION}")
+        return traits.lane
 
     def _obeyed(self, plan: Plan, command: Command) -> None:
         """Note that the server obeyed a command that is, or may be, no read."""
@@ -192,15 +234,6 @@ class Plans:
             command.lane.has_written = True
             if plan.prepare is None:
                 plan.stop_telling()  # once is enough
-
-    @staticmethod
-    def _refuse(traits: CommandTraits) -> None:
-        if (refusal := _REFUSALS.get(traits.lane)) is not None:
-            raise ConfigurationError(f"{traits.name} {refusal}")
-
-
-def _close_instead(_: Arguments) -> Arguments:
-    return ()
 
 
 class ResponseCallbacks(MutableMapping[str, Callback]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,26 +12,34 @@ import redis.credentials
 
 from aioredis_kit.credentials import Credentials, read_credentials
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
+from aioredis_kit.lanes.blocking import Unblocker
+from aioredis_kit.lanes.dedicated import DedicatedLane
+from aioredis_kit.lanes.desired import Desired
+from aioredis_kit.lanes.fence import Fence
 from aioredis_kit.lanes.link import Link
+from aioredis_kit.lanes.push import PushLane
 from aioredis_kit.lanes.shared import SharedLane
 from aioredis_kit.policy.retry import may_repeat
 from aioredis_kit.transport.tasks import foreign
-from aioredis_kit.wire.handshake import Introduction
+from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.lanes.queue import LinkQueue
     from aioredis_kit.transport.command import Command
+    from aioredis_kit.wire.encoder import Payload
+    from aioredis_kit.wire.handshake import Introduction
 
 CREDENTIALS_TIMEOUT: Final = 30.0
 """How long a credential provider may take, in seconds."""
 
 
 class EndpointOwner(Protocol):
-    """What an endpoint tells the client."""
+    """What an endpoint tells, and asks of, the client."""
 
     def happened(self, event: Event) -> None:
         """Something happened that listeners may want to know."""
@@ -40,6 +49,10 @@ class EndpointOwner(Protocol):
 
     def given_up(self, error: ConnectError) -> None:
         """The reconnect strategy gave up."""
+
+    def spawn_job(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """Run a function as a job of the client; tell whether that can still be done."""
+        ...
 
 
 class Endpoint:
@@ -52,47 +65,53 @@ class Endpoint:
 
     Attributes:
         shared: The shared lane.
-        client_name: The name that its connections get.
+        dedicated: The dedicated lane.
+        push: The push lane.
+        unblocker: Ends blocking commands.
+        encode: Encodes a command.
+        desired: What its connections are to be.
     """
 
     def __init__(self, owner: EndpointOwner, equipment: Equipment, *, loop: asyncio.AbstractEventLoop) -> None:
-        options = equipment.options
+        options, clock = equipment.options, equipment.clock
         self._owner = owner
         self._equipment = equipment
-        self.client_name = options.client_name
-        self.shared = SharedLane(self, options, may_repeat=self._may_repeat, loop=loop, clock=equipment.clock)
-        self.shared.link = Link(self.shared, equipment, introduce=self._introduce)
+        self.desired = Desired(
+            credentials=options.credentials,
+            db=options.db,
+            client_name=options.client_name,
+            library=equipment.library,
+        )
+        self.shared = SharedLane(
+            self,
+            options,
+            equipment.commands,
+            may_repeat=self.may_repeat,
+            make_link=self._make_link,
+            to_bytes=equipment.encoder.to_bytes,
+            loop=loop,
+            clock=clock,
+        )
+        make_lease_link = functools.partial(self._make_link, wants_id=True)
+        self.dedicated = DedicatedLane(self, options, make_link=make_lease_link, loop=loop, clock=clock)
+        self.push = PushLane(self, equipment, introduce=self.introduce, is_current=self._is_current, loop=loop)
+        self.encode = equipment.encoder.encode
+        self.unblocker = Unblocker(self.ask, self.encode, self.spawn)
 
-    async def run(self) -> None:
-        """Keep the link alive: the endpoint's job.
+    def start(self) -> None:
+        """Begin to keep the shared links alive."""
+        for queue in self.shared.queues:
+            self.spawn(queue.link.run, "link")
 
-        Cancellation:
-            Ends it; the connection stays open until ``destroy``.
-        """
-        await self.shared.link.run()
-
-    def close(self, refusal: KitError) -> asyncio.Future[None]:
-        """See ``SharedLane.close``."""
-        return self.shared.close(refusal)
-
-    def configure(self, command: Command) -> None:
-        """Note the name that a ``CLIENT SETNAME`` gave, for the connections to come."""
-        match [str(arg, self._equipment.options.encoding) if isinstance(arg, bytes) else arg for arg in command.args]:
-            case [_, str(word), name] if word.upper() == "SETNAME":
-                self.client_name = str(name)
-
-    def leave_replica(self) -> bool:
-        """Connect anew, because the server turned read-only; return whether that may help.
-
-        It may if this client has written there before: then the name led to a primary, and may do so again.
-        """
-        if not self.shared.has_written:
-            return False
-        self.shared.replace_connection("the server has become a replica")
-        return True
+    def close(self, refusal: KitError) -> asyncio.Future[Any]:
+        """Take no command any more; return what is done when all others have ended."""
+        self.push.close(refusal)
+        return asyncio.gather(self.dedicated.close(refusal), self.shared.close(refusal))
 
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
+        self.push.close(refusal)
+        self.dedicated.destroy(refusal)
         self.shared.destroy(refusal)
 
     async def wait_closed(self) -> None:
@@ -101,46 +120,104 @@ class Endpoint:
         Cancellation:
             Safe.
         """
-        await self.shared.link.wait_closed()
+        await self.shared.wait_closed()
+        await self.dedicated.wait_closed()
+        await self.push.wait_closed()
 
-    # What the lanes tell.
+    def leave_replica(self) -> bool:
+        """Connect anew, because the server turned read-only; return whether that may help.
 
-    def happened(self, event: Event) -> None:
-        """See ``LaneOwner``."""
-        self._owner.happened(event)
+        It may if this client has written there before: then the name led to a primary, and may do so again.
+        """
+        if not self.shared.has_written:
+            return False
+        self.shared.replace_connections("the server has become a replica")
+        return True
 
-    def disconnected(self) -> None:
-        """See ``LaneOwner``."""
-        self._owner.disconnected()
+    def make_fence(self, args: tuple[Any, ...], **changes: object) -> Fence:
+        """Hold all commands back that are issued from now on, until a command was executed on every shared link.
 
-    def given_up(self, error: ConnectError) -> None:
-        """See ``LaneOwner``."""
-        self._owner.given_up(error)
+        Args:
+            args: The command.
+            changes: What it changes of ``desired``.
+        """
+        return Fence(self, self.shared, self.encode(args), changes)
 
-    def _may_repeat(self, command: Command) -> bool:
-        traits = self._equipment.commands.classify(command.args)
-        return may_repeat(command.args, traits, command.options.retry_unanswered)
+    # What the lanes ask.
 
-    async def _introduce(self) -> Introduction:
+    @property
+    def version(self) -> int:
+        """See ``DedicatedLaneOwner``."""
+        return self.desired.version
+
+    def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """See ``DedicatedLaneOwner``."""
+        return self._owner.spawn_job(function, name)
+
+    def ask(self, payload: Payload) -> asyncio.Future[Any] | None:
+        """See ``DedicatedLaneOwner``."""
+        return self.shared.ask(payload)
+
+    async def introduce(self, *, wants_id: bool = False) -> Introduction:
         """Return what a connection made now is to become.
 
         Raises:
             ConnectError: The credential provider failed.
         """
-        options = self._equipment.options
-        return Introduction(
-            protocol=options.protocol,
-            credentials=await self._credentials(),
-            client_name=self.client_name,
-            db=options.db,
-            library=self._equipment.library,
+        # In this order: what changes while a provider is asked is noticed when the connection is ready.
+        desired = self.desired
+        credentials = await self._credentials()
+        return desired.introduction(
+            protocol=self._equipment.options.protocol, credentials=credentials, wants_id=wants_id
         )
+
+    def may_repeat(self, command: Command) -> bool:
+        """Tell whether a command may be sent again whose reply was lost."""
+        classify, allowed = self._equipment.commands.classify, command.options.retry_unanswered
+        if isinstance(command, Unit):
+            return not command.is_transaction and all(
+                classify(args).is_readonly and may_repeat(args, classify(args), allowed) for args in command.commands
+            )
+        return may_repeat(command.args, classify(command.args), allowed)
+
+    # What the lanes tell.
+
+    def happened(self, event: Event) -> None:
+        """See ``SharedLaneOwner``."""
+        self._owner.happened(event)
+
+    def became_ready(self) -> None:
+        """See ``SharedLaneOwner``."""
+        self.dedicated.shared_lane_changed(is_ready=True)
+
+    def disconnected(self) -> None:
+        """See ``SharedLaneOwner``."""
+        self.dedicated.shared_lane_changed(is_ready=False)
+        self._owner.disconnected()
+
+    def given_up(self, error: ConnectError) -> None:
+        """See ``SharedLaneOwner``."""
+        self._owner.given_up(error)
+
+    def configure(self, command: Command) -> None:
+        """See ``SharedLaneOwner``."""
+        encoding = self._equipment.options.encoding
+        match [str(arg, encoding) if isinstance(arg, bytes) else arg for arg in command.args]:
+            case [_, str(word), name] if word.upper() == "SETNAME":
+                self.desired = self.desired.changed(client_name=str(name) or None)
+
+    def _make_link(self, queue: LinkQueue, *, wants_id: bool = False) -> Link:
+        introduce = functools.partial(self.introduce, wants_id=wants_id)
+        return Link(queue, self._equipment, introduce=introduce, is_current=self._is_current)
+
+    def _is_current(self, introduction: Introduction) -> bool:
+        return introduction.version == self.desired.version
 
     async def _credentials(self) -> Credentials | None:
         options = self._equipment.options
         if options.credential_provider is None:
-            return options.credentials
-        address = self.shared.link.address
+            return self.desired.credentials
+        address = str(self._equipment.dialler.address)
         limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:
             async with limit:

@@ -22,6 +22,9 @@ _SECOND_LOOK: Final = 0.01
 """How long after a verdict of death the connection is looked at again, in seconds. A loop that was blocked runs
 its timers before it reads what has come in the meantime."""
 
+_PONGS: Final = ("PONG", b"PONG", [b"pong", b""])
+"""The answers to a PING, the last two on a connection that is subscribed."""
+
 
 class HealthCheck:
     """Watches one connection from ``ready`` to its end.
@@ -31,6 +34,7 @@ class HealthCheck:
         ping: The encoded ``PING``.
         interval: Ping when nothing was read for so long, in seconds; ``None``: only when asked to.
         timeout: How long the server may stay silent after a ping, in seconds.
+        is_due: Whether the server can be expected to answer now.
         answered: Told the latency of each ping.
         clock: The client's clock.
     """
@@ -42,6 +46,7 @@ class HealthCheck:
         *,
         interval: float | None,
         timeout: float,
+        is_due: Callable[[], bool],
         answered: Callable[[float], None],
         clock: Callable[[], float],
     ) -> None:
@@ -49,6 +54,7 @@ class HealthCheck:
         self._ping = ping
         self._interval = interval
         self._timeout = timeout
+        self._is_due = is_due
         self._answered = answered
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
@@ -82,14 +88,16 @@ class HealthCheck:
             timeout=self._timeout,
         )
         look_again_at = verdict.look_again_at
-        if verdict.act is Act.DROP:
+        if verdict.act is not Act.WAIT and not self._is_due():
+            look_again_at = now + (self._interval or self._timeout)
+        elif verdict.act is Act.DROP:
             if self._is_suspect:
                 self._drop(now)
                 return
             look_again_at = now + _SECOND_LOOK
         elif verdict.act is Act.PING:
             self._send_ping()
-        self._is_suspect = verdict.act is Act.DROP
+        self._is_suspect = verdict.act is Act.DROP and self._is_due()
         if look_again_at < float("inf"):
             self._timer = asyncio.get_running_loop().call_later(look_again_at - now, self._look)
 
@@ -99,7 +107,7 @@ class HealthCheck:
         self._read_before = self._connection.bytes_read
 
         def answered(query: Query) -> None:
-            if query.reply != "PONG" and not isinstance(query.reply, Exception):
+            if query.reply not in _PONGS and not isinstance(query.reply, Exception):
                 # Somebody else's reply: the stream is out of step, whatever damaged it.
                 text = f"{self._connection.address} answered a PING with another reply"
                 self._connection.drop(ReplyProtocolError(text, address=self._connection.address))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reconnecting
 from aioredis_kit.exceptions import ConnectError, ConnectionLostError, ReconnectStrategyError
@@ -69,6 +69,9 @@ class LinkOwner(Protocol):
     def writable_changed(self, *, is_writable: bool) -> None:
         """The connection should not, or can again, be written to."""
 
+    def pushed(self, pushes: list[Any]) -> None:
+        """Pushes were read."""
+
     def happened(self, event: Event) -> None:
         """Something happened that listeners may want to know."""
 
@@ -76,17 +79,21 @@ class LinkOwner(Protocol):
 class Link:
     """Keeps one connection to one address.
 
-    Lifecycle: ``run`` is a job of the client; ``close`` ends it for good.
+    Lifecycle: ``run`` is a job of the client that keeps it connected; or ``open`` connects it once. ``close`` ends it
+    for good.
 
     Args:
         owner: The lane.
         equipment: What its connections are made of.
         introduce: Returns what a new connection is to become; asks for credentials. Raises ``ConnectError``.
+        is_current: Whether that is still what a connection is to be.
 
     Attributes:
         address: Where it leads to, as text.
         state: What it is doing.
         connection: The connection, while there is one that is ready.
+        is_reserved: Whether nothing of the client's own is to be sent: the server holds a reply back, so that silence
+            is no sign of death, or is in the middle of a transaction.
     """
 
     def __init__(
@@ -95,13 +102,16 @@ class Link:
         equipment: Equipment,
         *,
         introduce: Callable[[], Awaitable[Introduction]],
+        is_current: Callable[[Introduction], bool],
     ) -> None:
         self.address = str(equipment.dialler.address)
         self.state = LinkState.IDLE
         self.connection: Connection | None = None
+        self.is_reserved = False
         self._owner = owner
         self._equipment = equipment
         self._introduce = introduce
+        self._is_current = is_current
         self._was_ready = False
         self._health: HealthCheck | None = None
         self._loss: asyncio.Future[KitError] | None = None
@@ -147,13 +157,35 @@ class Link:
             if self.has_closed():
                 connection.drop(ConnectionLostError("closed while connecting", address=self.address))
                 return
+            if not self._is_current(connection.introduction):  # that changed meanwhile
+                connection.drop(ConnectionLostError("it is not what it should be", address=self.address))
+                cause = None
+                continue
             cause = await self._keep(connection)
             retries = 0
             failing_since = clock()
 
+    async def open(self) -> None:
+        """Connect once. When that connection ends, so does the link.
+
+        Raises:
+            ConnectError: It failed. The link can't be used.
+
+        Cancellation:
+            Safe. The link can't be used.
+        """
+        connection = await self._connect()
+        if self.has_closed():
+            connection.drop(ConnectionLostError("closed while connecting", address=self.address))
+            raise ConnectError("closed while connecting", address=self.address)
+        if not self._is_current(connection.introduction):
+            connection.drop(ConnectionLostError("it is not what it should be", address=self.address))
+            raise ConnectError("what connections are to be has changed meanwhile", address=self.address)
+        self._begin(connection)
+
     def probe(self) -> None:
         """Ping now: there is a doubt about the connection."""
-        if self._health is not None:
+        if self._health is not None and not self.is_reserved:
             self._health.probe()
 
     def drop(self, error: KitError) -> None:
@@ -166,6 +198,11 @@ class Link:
         self.state = LinkState.CLOSED
         if self._health is not None:
             self._health.stop()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last connection's socket is closed."""
+        return self._latest is None or self._latest.is_closed
 
     async def wait_closed(self) -> None:
         """Wait until the last connection's socket is closed.
@@ -206,6 +243,10 @@ class Link:
         """See ``ConnectionOwner``."""
         self._owner.writable_changed(is_writable=is_writable)
 
+    def pushed(self, pushes: list[Any]) -> None:
+        """See ``ConnectionOwner``."""
+        self._owner.pushed(pushes)
+
     async def _connect(self) -> Connection:
         self.state = LinkState.CONNECTING
         introduction = await self._introduce()
@@ -220,8 +261,12 @@ class Link:
 
     async def _keep(self, connection: Connection) -> KitError:
         """Hand a connection to the lane and wait for its end."""
-        equipment, options = self._equipment, self._equipment.options
         self._loss = asyncio.get_running_loop().create_future()
+        self._begin(connection)
+        return await self._loss
+
+    def _begin(self, connection: Connection) -> None:
+        equipment, options = self._equipment, self._equipment.options
         self.connection = connection
         self.state = LinkState.READY
         self._was_ready = True
@@ -230,12 +275,12 @@ class Link:
             equipment.encoder.encode(("PING",)),
             interval=options.ping_interval,
             timeout=options.ping_timeout,
+            is_due=lambda: not self.is_reserved,
             answered=lambda latency: self._owner.happened(Pinged(latency)),
             clock=equipment.clock,
         )
         self._owner.happened(Ready(connection.protocol))
         self._owner.ready(connection)
-        return await self._loss
 
     async def _delay(self, retries: int, cause: Exception, elapsed: float) -> float | None:
         """Ask the strategy; return how long to wait, or ``None`` after it gave up."""

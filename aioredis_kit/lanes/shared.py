@@ -1,59 +1,43 @@
-"""The shared lane: thousands of commands over one link, in the order in which they were issued.
+"""The shared lane: thousands of commands over a few links, each with a queue of its own.
 
-A command is written at once when nothing is in flight; otherwise everything issued in one turn of the loop leaves
-in one write. What can't be written waits: for the connection, for the transport's buffer, for the limits.
+With one link, commands go straight into its queue. With several, a command goes by the hash slot of its first key, so
+that those on one key keep their order; one without keys goes over the first link.
 
-Rules of this file:
-
-1. Nothing here awaits between looking at the queue and changing it. While it is looked at, ``take`` isn't its
-   ``append``: that one refuses nobody, so a command of another thread's may come in at any moment.
-2. A command that was not handed to the transport may wait for the next connection, whatever it is. One that was,
-   and got no reply, is sent again only if ``may_repeat`` says so.
-3. Every command that comes in goes out once: written and answered, failed, or withdrawn by its caller.
+What changes the state of all connections (``SELECT``, ``AUTH``) is a fence: what was issued before ends first, what is
+issued later waits, and in between the change is made on every link.
 """
 
 from __future__ import annotations
 
-import math
-from asyncio import get_running_loop
-from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aioredis_kit.exceptions import (
-    ConnectionLostError,
-    KitError,
-    NotConnectedError,
-    QueueFullError,
-    TimeoutDiagnosis,
-    one_for_each,
-)
-from aioredis_kit.lanes.sweep import Sweep
-from aioredis_kit.policy.deadlines import timeout_error
-from aioredis_kit.transport.command import Command
-from aioredis_kit.wire.encoder import LARGE, is_large, size_of
-from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, Slot
+from redis.crc import key_slot
+
+from aioredis_kit.events import Failed, Ready, Reconnecting
+from aioredis_kit.exceptions import ConnectionLostError
+from aioredis_kit.lanes.link import LinkState
+from aioredis_kit.lanes.queue import Limits, LinkQueue
+from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aioredis_kit.events import Event
-    from aioredis_kit.exceptions import ConnectError
+    from aioredis_kit.exceptions import ConnectError, KitError
     from aioredis_kit.lanes.link import Link
     from aioredis_kit.options import Options
+    from aioredis_kit.policy.commands import Argument, Arguments, CommandTable
+    from aioredis_kit.transport.command import Command, Taker
     from aioredis_kit.transport.connection import Connection
+    from aioredis_kit.transport.units import Barrier
+    from aioredis_kit.wire.encoder import Payload
 
-_BATCH: Final = 64 * 1024
-"""How much is joined into one write, in bytes: the transport's high-water mark."""
-_FEW: Final = 512
-"""So many commands, none of them large, are written without a look at their sizes. Nearly always there are fewer."""
-_HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
-"""An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
-_MANY_WITHDRAWN: Final = 1024
+_MOST_NAMES: Final = 2048
 
 
-class LaneOwner(Protocol):
-    """What a lane tells its endpoint."""
+class SharedLaneOwner(Protocol):
+    """What the shared lane tells its endpoint."""
 
     def happened(self, event: Event) -> None:
         """Something happened that listeners may want to know."""
@@ -61,426 +45,243 @@ class LaneOwner(Protocol):
     def given_up(self, error: ConnectError) -> None:
         """The reconnect strategy gave up."""
 
+    def became_ready(self) -> None:
+        """All links are ready."""
+
     def disconnected(self) -> None:
-        """There is no connection any more."""
+        """A connection was lost."""
 
     def configure(self, command: Command) -> None:
-        """Do for the connections to come what a ``CLIENT SETNAME`` has done for one."""
+        """Note what a ``CLIENT SETNAME`` has done, for the connections to come."""
 
 
 class SharedLane:
-    """The queue in front of one link.
+    """All links that carry everybody's commands.
 
     Args:
         owner: The endpoint.
-        options: The limits.
+        options: How many links there are, and the limits of all together.
+        commands: The command table.
         may_repeat: Whether a command may be sent again whose reply was lost.
+        make_link: Makes a link for a queue.
+        to_bytes: Encodes a key.
         loop: The client's event loop.
         clock: The client's clock.
 
     Attributes:
-        loop: The client's event loop.
-        link: The link; set once, by the endpoint, before the first command.
-        take: See ``transport.command.Lane``. When a write at the end of this turn of the loop is due, all that a
-            command costs is being appended to what waits for it.
-        has_written: Whether the server has ever obeyed a write.
-        shortest_timeout: No command has a shorter one, in seconds.
+        queues: The links' queues.
+        lane: Takes commands: the only queue, or what chooses among several.
     """
-
-    link: Link
 
     def __init__(
         self,
-        owner: LaneOwner,
+        owner: SharedLaneOwner,
         options: Options,
+        commands: CommandTable,
         *,
         may_repeat: Callable[[Command], bool],
+        make_link: Callable[[LinkQueue], Link],
+        to_bytes: Callable[[Argument], bytes],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
-        self.loop = loop
-        self.take: Callable[[Command], object] = self._take_first
-        self.has_written = False
-        self.shortest_timeout = math.inf
+        count = options.connections
+        limits = Limits(
+            commands=-(-options.commands_queue_max_length // count),
+            size=-(-options.commands_queue_max_bytes // count),
+            raises_when_full=options.queue_full == "raise",
+            holds_offline=not options.disable_offline_queue,
+        )
         self._owner = owner
-        self._may_repeat = may_repeat
-        self._clock = clock
-        self._max_commands = options.commands_queue_max_length
-        self._max_bytes = options.commands_queue_max_bytes
-        self._raises_when_full = options.queue_full == "raise"
-        self._holds_offline = not options.disable_offline_queue
-        self._sweep = Sweep(loop, clock, self._expire)
-        self._earliest = math.inf  # no deadline is earlier than this
-        self._waiting: deque[Command] = deque()
-        self._waiting_bytes = 0  # counted only where a full queue raises
-        self._withdrawn = 0  # commands in `_waiting` whose callers have gone
-        self._connection: Connection | None = None
-        self._line: Connection | None = None  # the connection, while new commands may be written to it
-        self._is_paused = False  # the transport's buffer is full
-        self._is_full = False  # the limits are reached
-        self._has_large = False  # some command in `_waiting` is large
-        self._is_flush_due = False
-        self._replaced_for: str | None = None  # why nothing more is written on this connection
-        self._refusal: KitError | None = None  # why no command is taken any more
-        self._drained: asyncio.Future[None] | None = None
+        self._loop = loop
+        self.queues = tuple(
+            LinkQueue(self, limits, may_repeat=may_repeat, loop=loop, clock=clock) for _ in range(count)
+        )
+        for queue in self.queues:
+            queue.link = make_link(queue)
+        self.lane: Taker = self.queues[0] if count == 1 else _Chooser(self.queues, commands, to_bytes)
+        self._has_connected = asyncio.Event()
+        self._speaker: LinkQueue | None = None  # the one whose attempts to reconnect are told
 
     @property
     def is_ready(self) -> bool:
-        """Whether a command issued now is written now, or at the end of this turn of the loop."""
-        return self._line is not None
+        """Whether a command issued now is written now, whatever its key."""
+        return all(queue.is_ready for queue in self.queues)
 
-    def take_large(self, command: Command) -> None:
-        """See ``transport.command.Lane``."""
-        self._take_first(command)
-        self._has_large |= command.state == UNWRITTEN
+    @property
+    def has_written(self) -> bool:
+        """Whether the server has ever obeyed a write."""
+        return any(queue.has_written for queue in self.queues)
 
-    def _take_first(self, command: Command) -> None:
-        """Take a command that is not simply one more of this turn of the loop. See ``Command.dispatch``."""
-        if get_running_loop() is not self.loop:
-            raise RuntimeError("a command was issued on another event loop than its client's")
-        if self._raises_when_full:
-            self._check_room(command)
-        now = self._clock()
-        connection = self._line
-        if connection is not None and not self._waiting and connection.is_idle:
-            if connection.send((command,), now):
-                self._expect(now + self.shortest_timeout)
-                return
-            connection = self._line
-        if connection is None:
-            self._check_offline()
-            self._hold(command, now)
-        elif not self._is_flush_due:
-            self._is_flush_due = True
-            self.loop.call_soon(self._flush)
-            if not self._raises_when_full:
-                self.take = self._waiting.append
-        self._waiting.append(command)
-        if self._raises_when_full:
-            self._waiting_bytes += size_of(command.payload)
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is any connection."""
+        return any(queue.connection is not None for queue in self.queues)
 
-    def _hold(self, command: Command, now: float) -> None:
-        """Let the time of a command run that isn't written in the turn of the loop in which it was issued."""
-        if not command.deadline:
-            timeout = command.options.timeout
-            command.deadline = math.inf if timeout is None else now + timeout
-            self._expect(command.deadline)
+    def expect_timeout(self, shortest: float) -> None:
+        """Know the shortest time-out that commands have from now on, in seconds."""
+        for queue in self.queues:
+            queue.shortest_timeout = shortest
 
-    def _expect(self, deadline: float) -> None:
-        if deadline < self._earliest:
-            self._earliest = self._sweep.expect(deadline)
+    def replace_connections(self, reason: str) -> None:
+        """Go on on new connections; what is in flight on the present ones gets its replies first."""
+        for queue in self.queues:
+            queue.replace_connection(reason)
 
-    def withdrawn(self, command: Command) -> None:
-        """See ``transport.command.Lane``. The command is left in the queue until it would be sent."""
-        self._withdrawn += 1
-        if self._raises_when_full:
-            self._waiting_bytes -= size_of(command.payload)
-        command.args, command.payload = (), b""
-        if self._withdrawn > max(_MANY_WITHDRAWN, len(self._waiting) // 2):
-            # A new queue: somebody may be going through the old one.
-            self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
-            self._withdrawn = 0
-            self.take = self._take_first
-        self.abandoned()
-
-    def abandoned(self) -> None:
-        """See ``transport.command.Lane``. Somebody may be going through what is in flight."""
-        if self._drained is not None and not self._drained.done() and not self.loop.is_closed():
-            self.loop.call_soon(self._look_at_answers)
-
-    def configure(self, command: Command) -> None:
-        """See ``transport.command.Lane``."""
-        self._owner.configure(command)
-
-    def drop(self, error: KitError) -> None:
-        """See ``transport.command.Lane``."""
-        self.link.drop(error)
-
-    def replace_connection(self, reason: str) -> None:
-        """Go on on a new connection; what is in flight on the present one gets its replies first."""
-        if self._line is not None and self._replaced_for is None:
-            self._set_line(None)
-            self._replaced_for = reason
-            self._look_at_answers()
-
-    def close(self, refusal: KitError) -> asyncio.Future[None]:
-        """Take no command any more; return what is done when all others have ended.
-
-        Without a connection the commands that wait end at once.
-        """
-        self._refusal = refusal
-        self._set_line(None)
-        self.link.close()
-        self._drained = self.loop.create_future()
-        if self._connection is None:
-            self._fail_waiting(refusal)
-        self._look_at_answers()
-        return self._drained
+    def close(self, refusal: KitError) -> asyncio.Future[Any]:
+        """Take no command any more; return what is done when all others have ended."""
+        return asyncio.gather(*(queue.close(refusal) for queue in self.queues))
 
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
-        self._refusal = refusal
-        self._set_line(None)
-        self._sweep.stop()
-        self._earliest = math.inf
-        self.link.close()
-        self.link.drop(refusal)
-        self._fail_waiting(refusal)
-        self._look_at_answers()
+        for queue in self.queues:
+            queue.destroy(refusal)
 
-    # What the link tells.
+    async def wait_closed(self) -> None:
+        """Wait until no socket is open any more.
 
-    def ready(self, connection: Connection) -> None:
-        """See ``LinkOwner``."""
-        self._connection = self._line = connection
-        self._write_waiting()
+        Cancellation:
+            Safe.
+        """
+        for queue in self.queues:
+            await queue.link.wait_closed()
 
-    def lost(self, error: KitError, unanswered: list[Slot]) -> None:
-        """See ``LinkOwner``."""
-        self._connection = self._replaced_for = None
-        self._set_line(None)
-        self._is_paused = False
-        self._owner.disconnected()
-        again: list[Command] = []
-        for command in unanswered:
-            if not isinstance(command, Command):
-                continue
-            if self._refusal is None and self._holds_offline and self._may_repeat(command):
-                command.deadline = command.due
-                command.state = UNWRITTEN
-                again.append(command)
-            else:
-                command.fail(_unknown_outcome(error))
-        self._waiting.extendleft(reversed(again))
-        if self._raises_when_full:
-            self._waiting_bytes += sum(size_of(command.payload) for command in again)
-        if self._refusal is not None:
-            self._fail_waiting(self._refusal)
-        elif not self._holds_offline:
-            self._fail_waiting(NotConnectedError(f"{error}; disable_offline_queue is set"))
-        self._look_at_answers()
+    def ask(self, payload: Payload) -> asyncio.Future[Any] | None:
+        """See ``LinkQueue.ask``: on the first link that is connected."""
+        for queue in self.queues:
+            if (answer := queue.ask(payload)) is not None:
+                return answer
+        return None
 
-    def given_up(self, error: ConnectError) -> None:
-        """See ``LinkOwner``."""
-        self._refusal = error
-        self._fail_waiting(error)
-        self._owner.given_up(error)
+    def tell_others(self, teller: LinkQueue, payload: Payload) -> None:
+        """Send a command on all links but one, whatever becomes of it."""
+        for queue in self.queues:
+            if queue is not teller:
+                queue.ask(payload)
 
-    def answered(self) -> None:
-        """See ``LinkOwner``. Told only while commands wait for room, or the lane for its last replies."""
-        if self._waiting:
-            self._write_waiting()
-        self._look_at_answers()
+    # What the queues tell.
 
-    def woke_half(self) -> None:
-        """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
-        connection = self._connection
-        # What is written to a server that has just died has an unknown outcome; at the end of the turn it is known.
-        if self._is_flush_due and connection is not None and not connection.has_hung_up():
-            self.take = self._take_first
-            self._write_waiting()
-            if self._line is not None and not self._raises_when_full:
-                self.take = self._waiting.append
-
-    def writable_changed(self, *, is_writable: bool) -> None:
-        """See ``LinkOwner``."""
-        self._is_paused = not is_writable
-        if self._refusal is None and self._replaced_for is None:
-            self._set_line(self._connection if is_writable else None)
-        if is_writable:
-            self._write_waiting()
-
-    def happened(self, event: Event) -> None:
-        """See ``LinkOwner``."""
+    def happened(self, queue: LinkQueue, event: Event) -> None:
+        """See ``QueueOwner``. While several links are down, one speaks for all."""
+        if isinstance(event, Ready):
+            self._has_connected.set()
+            if not all(each.link.state is LinkState.READY for each in self.queues):
+                return
+            self._owner.became_ready()
+        elif isinstance(event, Reconnecting | Failed):
+            if self._speaker is None or self._speaker.link.state is LinkState.READY:
+                self._speaker = queue
+            if self._speaker is not queue:
+                return
         self._owner.happened(event)
 
-    # Writing.
+    def given_up(self, queue: LinkQueue, error: ConnectError) -> None:  # noqa: ARG002  # whichever it was
+        """See ``QueueOwner``. The client ends, and with it the other links."""
+        self._owner.given_up(error)
 
-    def _set_line(self, connection: Connection | None) -> None:
-        self._line = connection
-        self.take = self._take_first
+    def disconnected(self, queue: LinkQueue) -> None:  # noqa: ARG002  # whichever it was
+        """See ``QueueOwner``."""
+        self._owner.disconnected()
 
-    def _flush(self) -> None:
-        """Write what was issued in a turn of the loop."""
-        self._is_flush_due = False
-        self.take = self._take_first
-        self._write_waiting()
+    def configure(self, queue: LinkQueue, command: Command) -> None:
+        """See ``QueueOwner``."""
+        self._owner.configure(command)
+        self.tell_others(queue, command.payload)
 
-    def _write_waiting(self) -> None:
-        """Write what waits, as far as the connection and the limits allow."""
-        now = self._clock()
-        connection, waiting = self._connection, self._waiting
-        if connection is None or self._is_paused or self._replaced_for is not None:
-            pass
-        elif (
-            not self._has_large
-            and len(waiting) <= _FEW
-            and len(waiting) + len(connection.in_flight) <= self._max_commands
-            and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
-        ):
-            # A copy: somebody on another thread, who is to be refused, must not disturb this.
-            if connection.send(list(waiting), now):
-                waiting.clear()
-                self._waiting_bytes = self._withdrawn = 0
-                self._expect(now + self.shortest_timeout)
-        else:
-            self._write_in_parts(connection, now)
-        for command in self._waiting:
-            self._hold(command, now)
+    def pushed(self, queue: LinkQueue, pushes: list[Any]) -> None:
+        """See ``QueueOwner``. Nothing asked for them yet, so they are dropped."""
 
-    def _write_in_parts(self, connection: Connection, now: float) -> None:
-        is_full = False
-        while self._waiting and not is_full and not self._is_paused:
-            if not connection.send((), now):  # it has ended, and what waits still waits
-                return
-            batch, is_full = self._next_batch(connection)
-            connection.send(batch, now)
-        self._expect(now + self.shortest_timeout)
-        self._has_large = any(is_large(command.payload) for command in self._waiting)
-        self._is_full = is_full
-        self._look_at_answers()
+    # Fences.
 
-    def _next_batch(self, connection: Connection) -> tuple[list[Command], bool]:
-        """Take what fits into one write and the limits; tell whether the limits ended it."""
-        waiting = self._waiting
-        batch: list[Command] = []
-        size = 0
-        room = self._max_commands - len(connection.in_flight)
-        room_bytes = self._max_bytes - connection.bytes_in_flight
-        is_full = False
-        while waiting and size < _BATCH:
-            command = waiting[0]
-            if command.state == UNWRITTEN:
-                command_size = size_of(command.payload)
-                exceeds = len(batch) >= room or size + command_size > room_bytes
-                # One command that alone exceeds the limits is let through when nothing else is there.
-                if exceeds and (batch or connection.in_flight):
-                    is_full = True
-                    break
-                batch.append(command)
-                size += command_size
-            else:
-                self._withdrawn -= 1
-            del waiting[0]
-        if self._raises_when_full:
-            self._waiting_bytes -= size
-        return batch, is_full
+    def hold(self) -> list[Barrier]:
+        """Let no command that is issued from now on pass, until ``release``."""
+        return [queue.hold() for queue in self.queues]
 
-    # Refusing and ending.
+    def release(self, barriers: list[Barrier]) -> None:
+        """Go on."""
+        for queue, barrier in zip(self.queues, barriers, strict=True):
+            queue.release(barrier)
 
-    def _check_room(self, command: Command) -> None:
-        in_flight = in_flight_bytes = 0
-        if self._connection is not None:
-            in_flight = len(self._connection.in_flight)
-            in_flight_bytes = self._connection.bytes_in_flight
-        commands = len(self._waiting) - self._withdrawn + in_flight
-        if commands >= self._max_commands:
-            raise QueueFullError(
-                f"{commands} commands wait or are in flight: commands_queue_max_length is "
-                f"{self._max_commands}; send less at once, or set queue_full='wait'",
-                limit=self._max_commands,
-            )
-        size = self._waiting_bytes + in_flight_bytes
-        command_size = size_of(command.payload)
-        if commands and size + command_size > self._max_bytes:
-            raise QueueFullError(
-                f"{size} bytes wait or are in flight and the command has {command_size}: "
-                f"commands_queue_max_bytes is {self._max_bytes}; send less at once, or set queue_full='wait'",
-                limit=self._max_bytes,
-            )
+    async def wait_connected(self) -> None:
+        """Wait until there is a connection.
 
-    def _check_offline(self) -> None:
-        if self._refusal is not None:
-            raise one_for_each(self._refusal)
-        if not self._holds_offline and self._connection is None:
-            raise NotConnectedError(
-                f"{self.link.address} is not connected ({self.link.state.value}) and disable_offline_queue is set"
-            )
+        Cancellation:
+            Safe.
+        """
+        while not self.is_connected:
+            self._has_connected.clear()
+            await self._has_connected.wait()
 
-    def _fail_waiting(self, error: KitError) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        self.take = self._take_first
-        for command in waiting:
-            if command.state == UNWRITTEN:
-                command.fail(_unknown_outcome(error) if command.was_sent else one_for_each(error))
-        self._waiting_bytes = self._withdrawn = 0
+    async def ask_all(self, payload: Payload) -> dict[LinkQueue, tuple[Connection, Any]]:
+        """Send a command on all links that are connected.
 
-    def _look_at_answers(self) -> None:
-        """See whether the last reply has come that something waits for, and ask to be told of the next."""
-        connection = self._connection
-        if self._replaced_for is not None and connection is not None and not connection.in_flight:
-            self.link.drop(ConnectionLostError(f"{self.link.address}: {self._replaced_for}", address=self.link.address))
-        if self._drained is not None and not self._drained.done() and not self._has_pending():
-            self._drained.set_result(None)
-        if connection is not None:
-            waits = self._is_full or self._replaced_for is not None or self._drained is not None
-            connection.tell_answers(wanted=waits)
+        Returns:
+            For each link the connection and the reply, exceptions included. A link whose connection was lost
+            meanwhile is left out.
 
-    def _has_pending(self) -> bool:
-        if len(self._waiting) > self._withdrawn:
-            return True
-        return self._connection is not None and any(
-            isinstance(slot, Command) and slot.state == IN_FLIGHT for slot in self._connection.in_flight
-        )
+        Cancellation:
+            Safe. The command may have been executed all the same.
+        """
+        asked = [(queue, queue.connection, queue.ask(payload)) for queue in self.queues]
+        answers: dict[LinkQueue, tuple[Connection, Any]] = {}
+        for queue, connection, answer in asked:
+            if connection is None or answer is None:
+                continue
+            await asyncio.wait((answer, connection.ended), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                answers[queue] = connection, answer.result()
+        return answers
 
-    # Deadlines.
-
-    def _expire(self, now: float, lag: float) -> float:
-        """See ``Sweep``."""
-        earliest = math.inf
-        is_stalled = False
-        connection = self._connection
-        flying = () if connection is None else connection.in_flight
-        ahead = ahead_bytes = 0
-        for queue in (flying, self._waiting):
-            for command in queue:
-                if isinstance(command, Command) and command.state in _HAS_DEADLINE:
-                    due = command.due
-                    if due > now:
-                        earliest = min(earliest, due)
-                    else:
-                        is_stalled |= self._is_unread_since(command)
-                        self._time_out(command, now, lag, ahead, ahead_bytes)
-                ahead += 1
-                ahead_bytes += size_of(command.payload)
-        if is_stalled:
-            self.link.probe()
-        self._earliest = earliest
-        return earliest
-
-    def _is_unread_since(self, command: Command) -> bool:
-        """Whether a command is in flight, and nothing was read since it was written."""
-        connection = self._connection
-        return (
-            connection is not None
-            and command.state in (IN_FLIGHT, ABANDONED)
-            and connection.bytes_read == command.written[1]
-        )
-
-    def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> None:
-        """End a command whose caller still waits."""
-        if not command.is_awaited:
-            return
-        timeout = command.options.timeout or 0.0
-        is_in_flight = command.state == IN_FLIGHT
-        written_at, read_before = command.written if is_in_flight else (now, 0)
-        bytes_read = 0
-        if is_in_flight and self._connection is not None:
-            bytes_read = self._connection.bytes_read - read_before
-        diagnosis = TimeoutDiagnosis(
-            timeout=timeout,
-            queued=written_at - (command.due - timeout),
-            in_flight=now - written_at,
-            commands_ahead=ahead,
-            bytes_ahead=ahead_bytes,
-            bytes_read=bytes_read,
-            state=self.link.state.value,
-            lag=lag,
-        )
-        command.fail(timeout_error(str(command.args[0]), diagnosis, was_sent=command.was_sent))
+    def replace_but(self, kept: Mapping[LinkQueue, Connection]) -> None:
+        """Give all connections up but some: they are not what they should be."""
+        for queue in self.queues:
+            if queue.connection is not None and queue.connection is not kept.get(queue):
+                address = queue.link.address
+                queue.drop(ConnectionLostError(f"{address}: it is not what it should be", address=address))
 
 
-def _unknown_outcome(error: KitError) -> KitError:
-    own = one_for_each(error)
-    own.maybe_executed = True
-    return own
+class _Chooser:
+    """Takes commands for several links. See ``Taker``; a command's lane becomes the link's queue."""
+
+    def __init__(
+        self, queues: tuple[LinkQueue, ...], commands: CommandTable, to_bytes: Callable[[Argument], bytes]
+    ) -> None:
+        self._queues = queues
+        self._commands = commands
+        self._to_bytes = to_bytes
+        self._key_at: dict[Argument, int | None] = {}  # position of the first key by name; 0: none; None: it varies
+
+    def take(self, command: Command) -> None:
+        """See ``Taker``."""
+        command.lane = queue = self._choose(command)
+        queue.take(command)
+
+    def take_large(self, command: Command) -> None:
+        """See ``Taker``."""
+        command.lane = queue = self._choose(command)
+        queue.take_large(command)
+
+    def _choose(self, command: Command) -> LinkQueue:
+        for args in command.commands if isinstance(command, Unit) else (command.args,):
+            key = self._first_key(args)
+            if key is not None:
+                return self._queues[key_slot(self._to_bytes(key)) % len(self._queues)]
+        return self._queues[0]
+
+    def _first_key(self, args: Arguments) -> Argument | None:
+        position = self._key_at.get(args[0], -1)
+        if position == -1:
+            position = self._remember(args)
+        if position is None:
+            return self._commands.classify(args).first_key(args)
+        return args[position] if 0 < position < len(args) else None
+
+    def _remember(self, args: Arguments) -> int | None:
+        """Find out where commands of this name have their first key."""
+        if self._commands.depends_on_arguments(args[0]):
+            return None
+        position = self._commands.classify(args).first_key_at
+        if len(self._key_at) >= _MOST_NAMES:
+            self._key_at.clear()
+        self._key_at[args[0]] = position
+        return position

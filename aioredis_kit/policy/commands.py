@@ -109,6 +109,9 @@ _BLOCK_TIME_AT: Mapping[str, int] = {
     **dict.fromkeys(_names("BLMOVE BLMOVEM"), 5),
 }
 
+# The same in milliseconds. They wait for what others do with the writes of their own connection.
+_BLOCK_MILLISECONDS_AT: Mapping[str, int] = {"WAIT": 2, "WAITAOF": 3}
+
 # These block only with the option BLOCK (milliseconds): where their options begin.
 _BLOCK_OPTION_FROM: Mapping[str, int] = {"XREAD": 1, "XREADGROUP": 1, "TS.READ": 3}
 
@@ -199,15 +202,26 @@ class CommandTraits:
                 return keys[0]
         return None
 
+    @property
+    def first_key_at(self) -> int | None:
+        """Where the first key is, counted from the name as 0, which stands for nowhere. None if that varies."""
+        if not self.key_specs:
+            return 0
+        first = self.key_specs[0]
+        return first.first if isinstance(first, _Range) else None
+
     def block_time(self, args: Arguments) -> float | None:
         """Return for how long the server may hold the reply back, in seconds.
 
         0 is for ever. None if the command doesn't block, which is also what one does whose block
         time makes no sense: the server refuses it at once.
         """
+        args = split_name(args)
+        if self.name in _BLOCK_MILLISECONDS_AT:
+            milliseconds = _positive_number(args, _BLOCK_MILLISECONDS_AT[self.name])
+            return None if milliseconds is None else milliseconds / 1000
         if not self.is_blocking:
             return None
-        args = split_name(args)
         if self.name in _BLOCK_OPTION_FROM:
             position = _find_block_option(self.name, args)
             milliseconds = None if position is None else _positive_number(args, position + 1)
@@ -233,6 +247,44 @@ class CommandTraits:
             keys = self.keys(args)
             return len({_to_bytes(key) for key in keys}) == len(keys)
         return False
+
+
+def with_block_time(traits: CommandTraits, args: Arguments, elapsed: float) -> Arguments | None:
+    """Return a blocking command that has already waited for a while, to wait for the rest.
+
+    Args:
+        traits: Its traits.
+        args: The command.
+        elapsed: How long it has waited, in seconds.
+
+    Returns:
+        ``None`` if no time is left.
+    """
+    block_time = traits.block_time(args)
+    args = split_name(args)
+    if not block_time:
+        return args
+    left = block_time - elapsed
+    if left <= 0:
+        return None
+    changed = list(args)
+    if traits.name in _BLOCK_OPTION_FROM:
+        position = _find_block_option(traits.name, args)
+        if position is not None:
+            changed[position + 1] = max(math.ceil(left * 1000), 1)
+    elif traits.name in _BLOCK_TIME_AT:
+        changed[_BLOCK_TIME_AT[traits.name]] = left
+    return tuple(changed)
+
+
+def is_repeated_alike(traits: CommandTraits, args: Arguments) -> bool:
+    """Whether a blocking command means the same when it is sent a second time.
+
+    ``XREAD`` of what comes after ``$`` doesn't: what came between the two would be missed.
+    """
+    return traits.name != "XREAD" or not any(
+        arg in ("$", b"$") for arg in split_name(args) if isinstance(arg, str | bytes)
+    )
 
 
 class CommandTable:

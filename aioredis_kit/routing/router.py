@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
 
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.endpoint import Endpoint
-    from aioredis_kit.transport.command import Command, Lane
+    from aioredis_kit.policy.commands import Arguments
+    from aioredis_kit.transport.command import Command, Taker
 
 
 class Router(Protocol):
     """Sends each command to its endpoint and knows what to do when that was the wrong one."""
 
     @property
-    def lane(self) -> Lane:
+    def lane(self) -> Taker:
         """Where commands are dispatched to: the lane of the one address, or what chooses among several."""
         ...
 
     @property
     def socket_writes(self) -> int:
-        """How many times something was written to a socket."""
+        """How many times commands were written to a socket."""
         ...
 
     @property
@@ -30,8 +31,8 @@ class Router(Protocol):
         """Whether a command issued now is written now, wherever it goes."""
         ...
 
-    def route(self, command: Command) -> Endpoint:
-        """Return the endpoint that serves a command."""
+    def route(self, args: Arguments) -> Endpoint:
+        """Return the endpoint that serves a command, or what has no command yet (then it is empty)."""
         ...
 
     def report(self, command: Command, error: Exception) -> bool:
@@ -41,10 +42,10 @@ class Router(Protocol):
     def expect_timeout(self, shortest: float) -> None:
         """Know the shortest time-out that commands have from now on, in seconds."""
 
-    async def run(self) -> None:
-        """Keep the connections alive: a job of the client."""
+    def start(self) -> None:
+        """Begin to keep the connections alive."""
 
-    def close(self, refusal: KitError) -> asyncio.Future[None]:
+    def close(self, refusal: KitError) -> asyncio.Future[Any]:
         """Take no command any more; return what is done when all others have ended."""
         ...
 

@@ -9,6 +9,7 @@ from aioredis_kit.policy.retry import NOTHING_DONE
 
 if TYPE_CHECKING:
     from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.policy.commands import Arguments
     from aioredis_kit.transport.command import Command
 
 
@@ -17,8 +18,9 @@ class SingleRouter:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self.lane = endpoint.shared
-        self.run = endpoint.run
+        self.lane = endpoint.shared.lane
+        self.expect_timeout = endpoint.shared.expect_timeout
+        self.start = endpoint.start
         self.close = endpoint.close
         self.destroy = endpoint.destroy
         self.wait_closed = endpoint.wait_closed
@@ -26,18 +28,14 @@ class SingleRouter:
     @property
     def socket_writes(self) -> int:
         """See ``Router``."""
-        return self._endpoint.shared.link.writes
+        return sum(queue.link.writes for queue in self._endpoint.shared.queues)
 
     @property
     def is_ready(self) -> bool:
         """See ``Router``."""
         return self._endpoint.shared.is_ready
 
-    def expect_timeout(self, shortest: float) -> None:
-        """See ``Router``."""
-        self._endpoint.shared.shortest_timeout = shortest
-
-    def route(self, command: Command) -> Endpoint:  # noqa: ARG002  # one address serves them all
+    def route(self, args: Arguments) -> Endpoint:  # noqa: ARG002  # one address serves them all
         """See ``Router``."""
         return self._endpoint
 

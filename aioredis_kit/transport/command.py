@@ -14,7 +14,7 @@ import math
 import types
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aioredis_kit.wire.encoder import is_large
+from aioredis_kit.wire.encoder import is_large, size_of
 from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
@@ -31,20 +31,31 @@ MANY: Final = 8
 _NOWHERE: Final = contextvars.Context()
 
 
-class Lane(Protocol):
-    """What a command waits in, or flies on.
+class Taker(Protocol):
+    """Where commands are dispatched to.
 
     Attributes:
         take: Takes a command: writes it, or lets it wait. It changes with what the lane is doing, so it is to be looked
             up each time.
+    """
+
+    @property
+    def take(self) -> Callable[[Command], object]:
+        """See above."""
+        ...
+
+    def take_large(self, command: Command) -> None:
+        """Take a command whose payload is large, or that is more than one."""
+
+
+class Lane(Taker, Protocol):
+    """What a command waits in, or flies on.
+
+    Attributes:
         has_written: Whether the server has ever obeyed a write.
     """
 
-    take: Callable[[Command], object]
     has_written: bool
-
-    def take_large(self, command: Command) -> None:
-        """Take a command whose payload is large."""
 
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""
@@ -107,12 +118,33 @@ class Command(Slot):
         # What was issued in this very turn of the loop is written at its end, or gets a deadline then.
         return self.written[0] + timeout if timeout is not None and self.was_sent else math.inf
 
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What is put in flight for it, in this order."""
+        return (self,)
+
+    @property
+    def size(self) -> int:
+        """Its size, in bytes."""
+        return size_of(self.payload)
+
+    def renewed_due(self, last_read: float) -> float:  # noqa: ARG002  # units need it
+        """Return ``due``, having looked at what has been read on its connection."""
+        return self.due
+
+    def rewind(self) -> None:
+        """Get ready to be sent again."""
+
+    def forget(self) -> None:
+        """Let go of what it would have sent."""
+        self.args, self.payload = (), b""
+
     def again(self, loop: asyncio.AbstractEventLoop) -> Command:
         """Return the same command once more, with the same deadline."""
         deadline = 0.0 if self.due == math.inf else self.due
         return new_command(loop, self.args, self.payload, decode=self.decode, options=self.options, deadline=deadline)
 
-    def dispatch(self, lane: Lane) -> None:
+    def dispatch(self, lane: Taker) -> None:
         """Hand it to a lane.
 
         Raises:
@@ -121,7 +153,7 @@ class Command(Slot):
             QueueFullError: The limits are reached and waiting was not asked for.
             RuntimeError: The lane belongs to another event loop. If ``take`` doesn't notice, ``wait`` does.
         """
-        self.lane = lane
+        self.lane = lane  # type: ignore[assignment]  # what only chooses a lane sets it anew
         (lane.take_large if is_large(self.payload) else lane.take)(self)
 
     def abandon(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import DataError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aioredis_kit.transport.dial import Dialler
     from aioredis_kit.wire.encoder import Encoder
     from aioredis_kit.wire.inflight import Slot
+    from aioredis_kit.wire.machine import Mode
 
 _HANGING_UP: Final = getattr(select, "POLLRDHUP", 0)
 """What to ask for; errors and the end of both directions are told unasked."""
@@ -56,6 +57,9 @@ class ConnectionOwner(Protocol):
     def writable_changed(self, *, is_writable: bool) -> None:
         """It should not, or can again, be written to."""
 
+    def pushed(self, pushes: list[Any]) -> None:
+        """Pushes were read."""
+
 
 class Connection:
     """One socket that speaks RESP.
@@ -66,6 +70,9 @@ class Connection:
         address: Where it leads to, as text.
         in_flight: The slots that wait for their replies, the oldest first.
         protocol: The protocol agreed on: 2 or 3.
+        introduction: What it became.
+        ended: Done when it has ended.
+        client_id: Its number at the server, as far as that was told.
         writes: How many times it wrote to the transport.
     """
 
@@ -80,6 +87,8 @@ class Connection:
     ) -> None:
         self.address = str(dialler.address)
         self.protocol = 0
+        self.introduction = Introduction()
+        self.client_id: int | None = None
         self.writes = 0
         self.in_flight: deque[Slot] = machine.in_flight
         self._owner = owner
@@ -93,6 +102,7 @@ class Connection:
         self._round: asyncio.Future[None] | None = None  # the handshake's, while it waits for answers
         self._poll: select.poll | None = None
         self._failure: KitError | None = None
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = self._loop.create_future()  # the socket is closed
 
     @property
@@ -114,6 +124,27 @@ class Connection:
     def is_ready(self) -> bool:
         """Whether the handshake is done and the connection neither ended nor is being closed."""
         return self._machine.state is State.READY
+
+    def change_mode(self, mode: Mode) -> None:
+        """Say what kind of frames is to be expected from now on."""
+        self._machine.mode = mode
+
+    async def reset(self, introduction: Introduction, *, timeout: float) -> None:
+        """Undo all that was done to its state at the server.
+
+        Args:
+            introduction: What it is to become.
+            timeout: Limit for each round of the handshake, in seconds.
+
+        Raises:
+            ConnectError: It failed. The connection has to be dropped.
+            TimeoutError: It took too long. The same.
+
+        Cancellation:
+            The connection has to be dropped.
+        """
+        async with asyncio.timeout(timeout) as limit:
+            await self._shake_hands(introduction, limit, timeout, is_reset=True)
 
     async def open(self, introduction: Introduction, *, timeout: float) -> None:
         """Dial and shake hands.
@@ -206,6 +237,11 @@ class Connection:
         """End at once; what is in flight stays unanswered."""
         self._end(error)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its socket is closed."""
+        return self._shell is None or self._closed.done()
+
     async def wait_closed(self) -> None:
         """Wait until the socket is closed, after the end.
 
@@ -249,8 +285,9 @@ class Connection:
         self._owner.woke_half()
 
     def pushed(self) -> None:
-        """See ``ProtocolOwner``. Nothing on this connection asked for pushes, so they are dropped."""
-        self._machine.pushes.clear()
+        """See ``ProtocolOwner``."""
+        pushes, self._machine.pushes = self._machine.pushes, []
+        self._owner.pushed(pushes)
 
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``ProtocolOwner``."""
@@ -266,12 +303,16 @@ class Connection:
         else:  # the server spoke, or hung up, before it was asked
             self._transport.abort()
 
-    async def _shake_hands(self, introduction: Introduction, limit: asyncio.Timeout, timeout: float) -> None:
-        handshake = Handshake(introduction, address=self.address)
+    async def _shake_hands(
+        self, introduction: Introduction, limit: asyncio.Timeout, timeout: float, *, is_reset: bool = False
+    ) -> None:
+        handshake = Handshake(introduction, address=self.address, is_reset=is_reset)
         while True:
             match handshake.receive(await self._ask(handshake)):
                 case Progress.DONE:
                     self.protocol = handshake.protocol
+                    self.introduction = introduction
+                    self.client_id = handshake.client_id
                     return
                 case Progress.ASK_LATER:
                     limit.reschedule(self._loop.time() + LOADING_PAUSE + timeout)
@@ -306,6 +347,7 @@ class Connection:
         if self._shell is not None:
             self._transport.abort()
         self._finish_round()
+        self.ended.set_result(None)
         if was_open:
             self._owner.lost(error, unanswered)
 

@@ -67,15 +67,20 @@ class Decoder:
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
 
-    def pieces(self, data: bytes) -> Iterable[bytes]:
+    def pieces(self, data: bytes, *, marks_pushes: bool = True) -> Iterable[bytes]:
         """Split what came so that each push begins a piece, and leave attributes out.
 
         After a piece was fed, all frames must be read before the next one is taken.
 
+        Args:
+            data: What came.
+            marks_pushes: Whether it has to be told where a push begins: not where everything is read undecoded.
+
         Raises:
             FramingError: The bytes can't be RESP. Also while iterating.
         """
-        if (_PUSH in data or MARK in data or self._skipper is not None) and self._is_marked(data):
+        may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
+        if may_have_mark and self._is_marked(data):
             return self._pieces(data)
         self._last = data[-1]
         return (data,)

@@ -116,6 +116,14 @@ class Encoder:
         pieces.append(bytes(small))
         return pieces
 
+    def to_bytes(self, arg: Argument) -> bytes:
+        """Return one argument as it is sent.
+
+        Raises:
+            DataError: As ``encode``.
+        """
+        return self._to_bytes(arg, 1)
+
     def _to_bytes(self, arg: Argument, position: int) -> bytes:
         if isinstance(arg, str):
             return self._text_to_bytes(arg, position)

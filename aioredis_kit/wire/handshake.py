@@ -34,6 +34,8 @@ class Introduction:
         client_name: The connection's name, if any.
         db: The number of the database.
         library: Name and version to report with ``CLIENT SETINFO``; ``None`` reports nothing.
+        version: Of which version of what connections are to be this is: see ``lanes.desired``.
+        wants_id: Whether the connection's number at the server has to be known.
     """
 
     protocol: int | None = None
@@ -41,6 +43,8 @@ class Introduction:
     client_name: str | None = None
     db: int = 0
     library: tuple[str, str] | None = None
+    version: int = 0
+    wants_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +77,23 @@ class Handshake:
 
     Attributes:
         protocol: The protocol that is, or was, agreed on.
+        client_id: The connection's number at the server, as far as that was told.
         steps: The commands of the present round, to be sent in one write.
     """
 
-    def __init__(self, introduction: Introduction, *, address: str) -> None:
+    def __init__(self, introduction: Introduction, *, address: str, is_reset: bool = False) -> None:
+        """Begin.
+
+        Args:
+            introduction: What the connection is to become.
+            address: Where it leads to, as text.
+            is_reset: Whether it was used before, so that all that was done to it is undone first.
+        """
         self._introduction = introduction
+        self._is_reset = is_reset
         self._address = address
         self.protocol = introduction.protocol or 3
+        self.client_id: int | None = None
         self.steps = self._first_round()
 
     def receive(self, replies: Sequence[Any]) -> Progress:
@@ -90,7 +104,10 @@ class Handshake:
             HandshakeError: Another required step was refused.
         """
         for position, (step, reply) in enumerate(zip(self.steps, replies, strict=True)):
-            if not step.is_required or not isinstance(reply, Exception):
+            if not isinstance(reply, Exception):
+                self._note_id(step, reply)
+                continue
+            if not step.is_required:
                 continue
             code = error_code(reply)
             if code in NOT_SERVING:
@@ -105,9 +122,18 @@ class Handshake:
                 raise self._refusal(step, reply)
         return Progress.DONE
 
+    def _note_id(self, step: Step, reply: Any) -> None:
+        if step.name == "HELLO" and isinstance(reply, dict):
+            self.client_id = reply.get("id")
+        elif step.name == "CLIENT ID":
+            self.client_id = reply
+
     def _first_round(self) -> list[Step]:
         wanted = self._introduction
-        steps = list(self._hello()) if self.protocol == 3 else list(self._hello_resp2())
+        steps = [Step("RESET", ("RESET",))] if self._is_reset else []
+        steps += self._hello() if self.protocol == 3 else self._hello_resp2()
+        if wanted.wants_id and self.protocol == 2:
+            steps.append(Step("CLIENT ID", ("CLIENT", "ID"), is_required=False))
         if wanted.db:
             steps.append(Step("SELECT", ("SELECT", wanted.db)))
         if wanted.library is not None:

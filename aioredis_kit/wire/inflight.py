@@ -27,6 +27,12 @@ ABANDONED: Final = 3
 """Its caller has gone after that: its reply is read and dropped."""
 DONE: Final = 4
 """Answered or failed."""
+SILENT: Final = 5
+"""A part of a pipeline, from the start: its reply is kept in it, and nobody is told. The last slot speaks for all."""
+
+
+PUSHED: Final = 6
+"""A SUBSCRIBE or the like, from the start: its answers are pushes, and only a refusal is a reply, kept in it."""
 
 
 class Slot:

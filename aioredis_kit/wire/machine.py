@@ -23,7 +23,7 @@ from hiredis import PushNotification
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
 from aioredis_kit.wire.encoder import join, size_of
-from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, UNWRITTEN, Slot
+from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +56,25 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 }
 """Which state may follow which. Asking for the state that is already there changes nothing."""
 
+
+class Mode(enum.Enum):
+    """What kind of frames a connection is for."""
+
+    REPLIES = "replies"
+    """Commands and their replies; pushes now and then."""
+    SUBSCRIBER = "subscriber"
+    """Pushes, in RESP2 also those that come as arrays; replies now and then. All is read undecoded."""
+    MONITOR = "monitor"
+    """What comes when no reply is due is no mistake: it is read undecoded, and taken for a push."""
+
+
+PUSH_KINDS: Final = frozenset(
+    {b"message", b"pmessage", b"smessage"}
+    | {b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe", b"punsubscribe", b"sunsubscribe"}
+)
+"""With what an array begins that is a push in RESP2."""
+
+_KEEPS_REPLY: Final = frozenset({SILENT, PUSHED})
 _SENDS: Final = frozenset({State.HANDSHAKING, State.READY})
 _READS: Final = frozenset({State.HANDSHAKING, State.READY, State.CLOSING})
 
@@ -68,6 +87,7 @@ class Machine:
         failure: Why the machine is ``BROKEN``.
         pushes: Push frames read and not yet taken by the shell, in order.
         in_flight: The slots that wait for their replies, the oldest first.
+        mode: See ``Mode``.
     """
 
     __slots__ = (
@@ -79,6 +99,7 @@ class Machine:
         "_writes",
         "failure",
         "in_flight",
+        "mode",
         "pushes",
         "state",
     )
@@ -94,6 +115,7 @@ class Machine:
         self._decode = decode
         self._odd = 0  # slots in flight that are decoded otherwise than most
         self.state = State.HANDSHAKING
+        self.mode = Mode.REPLIES
         self.failure: FramingError | None = None
         self.pushes: list[Any] = []
         self.in_flight: deque[Slot] = deque()
@@ -140,11 +162,13 @@ class Machine:
         for slot in slots:
             if slot.state == UNWRITTEN:
                 slot.state = IN_FLIGHT
-                slot.written = moment
-                if slot.decode is not decode:
-                    self._odd += 1
-                add_slot(slot)
-                add_payload(slot.payload)
+            elif slot.state not in _KEEPS_REPLY:
+                continue
+            slot.written = moment
+            if slot.decode is not decode:
+                self._odd += 1
+            add_slot(slot)
+            add_payload(slot.payload)
         data = join(payloads)
         if data:
             size = size_of(data)
@@ -164,6 +188,9 @@ class Machine:
         answered: list[Slot] = []
         decoder = self._decoder
         try:
+            if self.mode is Mode.SUBSCRIBER:
+                self._receive_subscribed(data, answered)
+                return answered
             for piece in decoder.pieces(data):
                 decoder.feed(piece)
                 if self._odd or decoder.in_push:
@@ -171,7 +198,7 @@ class Machine:
                 else:
                     self._read_alike(answered)
                 if not self.in_flight and not decoder.in_push:
-                    self._refuse_unasked()
+                    self._read_unasked()
         except FramingError as error:
             self._break(error)
         except (TypeError, MemoryError) as error:
@@ -204,6 +231,8 @@ class Machine:
                 slot.state = DONE
                 slot.reply = reply
                 answered.append(slot)
+            elif slot.state == SILENT:
+                slot.reply = reply
 
     def _read_each(self, answered: list[Slot]) -> None:
         """Read what is there: pushes, and replies decoded as each slot wants it."""
@@ -229,13 +258,52 @@ class Machine:
                 slot.state = DONE
                 slot.reply = reply
                 answered.append(slot)
+            elif slot.state == SILENT:
+                slot.reply = reply
 
-    def _refuse_unasked(self) -> None:
-        """Break if there is more than was asked for. Nothing of it has been parsed yet."""
-        if self._decoder.has_data():
+    def _receive_subscribed(self, data: bytes, answered: list[Slot]) -> None:
+        """Take bytes of a subscriber's connection: pushes, most of all."""
+        decoder, read, add_push = self._decoder, self._decoder.read, self.pushes.append
+        decoder.use_text(has_text=False)
+        for piece in decoder.pieces(data, marks_pushes=False):
+            decoder.feed(piece)
+            while (reply := read()) is not NOT_ENOUGH:
+                kind = reply.__class__
+                if kind is PushNotification or (kind is list and reply and _is_push_kind(reply[0])):
+                    add_push(reply)
+                elif not self._answer_subscribed(reply, answered):
+                    raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
+
+    def _answer_subscribed(self, reply: Any, answered: list[Slot]) -> bool:
+        """Give a reply to the oldest slot whose answers are replies; tell whether there was one.
+
+        A refusal goes to the oldest slot of any kind. What was sent before it was confirmed by pushes, as the server
+        answers in order.
+        """
+        while self.in_flight:
+            slot = self.in_flight.popleft()
+            self._odd -= slot.decode is not self._decode
+            if slot.state == PUSHED:
+                if isinstance(reply, Exception):
+                    slot.reply = reply
+                    return True
+                continue
+            if slot.state == IN_FLIGHT:
+                slot.state = DONE
+                slot.reply = reply
+                answered.append(slot)
+            return True
+        return False
+
+    def _read_unasked(self) -> None:
+        """Break if there is more than was asked for, unless it is a monitor's. Nothing of it has been parsed yet."""
+        while self._decoder.has_data():
             reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
-            text = f": {reply}" if isinstance(reply, Exception) else ""
-            raise FramingError(f"a reply that nobody had asked for{text}")
+            if self.mode is not Mode.MONITOR:
+                raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
+            if reply is NOT_ENOUGH:
+                return
+            self.pushes.append(reply)
 
     def _forget_answered(self) -> None:
         """Forget the writes whose last command was answered."""
@@ -246,3 +314,11 @@ class Machine:
     def _break(self, error: FramingError) -> None:
         self.failure = error
         self.move_to(State.BROKEN)
+
+
+def _is_push_kind(word: object) -> bool:
+    return isinstance(word, bytes) and word in PUSH_KINDS
+
+
+def _quoted(reply: object) -> str:
+    return f": {reply}" if isinstance(reply, Exception) else ""

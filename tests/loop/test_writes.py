@@ -167,7 +167,7 @@ async def test_commands_of_many_arguments_count_by_their_size(peer, client):
     args = [word for number in range(200) for word in (f"k{number}", b"x" * 10_000)]
     tasks = [asyncio.create_task(client.execute_command("MSET", *args)) for _ in range(60)]
     await turns()
-    assert client._core.lane._connection.bytes_in_flight <= 64 * 2**20
+    assert client._core.lane.connection.bytes_in_flight <= 64 * 2**20
     client.destroy()
     await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -1,0 +1,243 @@
+"""The part of redis-py's client that issues commands: what a client and a session have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
+from aioredis_kit.client.pool import PoolView
+from aioredis_kit.transport.command import Command, wait
+from aioredis_kit.wire.encoder import LARGE
+from aioredis_kit.wire.inflight import UNWRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from datetime import timedelta
+    from types import EllipsisType
+    from typing import Self
+
+    from aioredis_kit.client.issuing import Issuer
+    from aioredis_kit.client.plans import Plan, Plans
+    from aioredis_kit.options import CommandOptions, RetryUnanswered
+    from aioredis_kit.policy.commands import Lane
+
+PLAIN: Final = frozenset({bytes, str, int, list, dict, float, bool, type(None)})
+"""What replies are made of. Anything else takes the place of a reply: an exception."""
+
+VIEW_OPTIONS: Final = {
+    "command_timeout": "timeout",
+    "decode_responses": "decode_responses",
+    "retry_unanswered": "retry_unanswered",
+}
+"""The options that a view may have otherwise than its client, and their fields in ``CommandOptions``."""
+
+_set_unchecked: Final = Redis.set.__wrapped__  # type: ignore[attr-defined]  # beneath the check for experimental arguments
+
+
+class CommandClient(Redis):
+    """Redis-py's command methods on our connections."""
+
+    _core: Any  # an Issuer, each subclass has its own
+    _take_detour: Callable[[Plan, Lane, tuple[Any, ...], dict[str, Any] | None], Coroutine[Any, Any, Any]]
+    """Executes what is not simply one command on the lane that the others take; returns its response."""
+
+    def _attach(self, core: Issuer, plans: Plans, options: CommandOptions, keeper: object) -> None:
+        """Make this object a view of a core. ``__init__`` of redis-py's class, which would open a pool, is not run."""
+        self._core = core
+        self._keeper = keeper
+        self._plans = plans
+        self._by_name = plans.by_name
+        self._options = options
+        self._decode = options.decode_responses
+        self._encode = core.equipment.encoder.encode
+        core.add_view(plans, options)
+        # What redis-py's own methods and helpers read.
+        self.response_callbacks = plans.callbacks  # type: ignore[assignment]  # a MutableMapping with other key types
+        self.connection_pool = PoolView(core.equipment.options, options)  # type: ignore[assignment]  # what is used of one
+        self.connection = None
+        self.single_connection_client = False
+        self.auto_close_connection_pool = True
+        self._uses = 0
+
+    # Commands.
+
+    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        """Send one command and return its response.
+
+        Concurrent calls share a connection; those on one first key are sent in the order in which they were made.
+
+        Args:
+            args: The command's name, then its arguments. The name may hold a sub-command: ``"CONFIG GET"``.
+            options: For redis-py's response callback of that command.
+
+        Raises:
+            DataError: An argument can't be encoded. Nothing was sent.
+            ConfigurationError: The command can't be sent on a shared connection. Nothing was sent.
+            ClientClosedError: The client is closed.
+            NotConnectedError: It is not connected, and ``disable_offline_queue`` is set.
+            QueueFullError: The limits are reached, and ``queue_full`` is ``"raise"``.
+            ConnectError: The reconnect strategy gave up while the command waited.
+            ConnectionLostError: The connection broke before the reply came.
+            CommandTimeoutError: It was not answered within ``command_timeout``.
+            ResponseError: The server refused it; as all error replies, redis-py's exception for it.
+            RuntimeError: The client belongs to another event loop, thread or process.
+
+        Cancellation:
+            Safe at any point. If the command was not yet written it never is. Otherwise the server may still run it;
+            its reply is read and dropped.
+        """
+        return self._execute(args, options)
+
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:  # noqa: C901  # calls cost
+        """See ``execute_command``."""
+        # The path of every command: what looks unrolled here was measured.
+        core = self._core
+        loop = core.loop or core.admit()
+        try:
+            plan = self._by_name[args[0]]
+        except (KeyError, IndexError, TypeError):
+            plan = self._plans.make(args)
+        if plan.prepare is not None:
+            args, detour = plan.prepare(args)
+            if detour is not None:
+                return await self._take_detour(plan, detour, args, options)
+        decode = self._decode if not options else self._read_options(options)
+        command = Command()  # what new_command and dispatch do
+        command._loop = loop  # noqa: SLF001  # as there
+        command.args = args
+        command.payload = payload = self._encode(args)
+        command.decode = decode
+        command.options = self._options
+        command.deadline = 0.0
+        command.state = UNWRITTEN
+        command.lane = lane = core.lane
+        try:
+            (lane.take if type(payload) is bytes and len(payload) < LARGE else lane.take_large)(command)
+        except RuntimeError as error:
+            command = core.dispatch_anew(command, error)
+        try:
+            await wait(command)
+        except BaseException as error:  # noqa: BLE001  # cancelled, or on a foreign loop: raised again there
+            command = await core.forsake(command, error)
+        reply = command.reply
+        if type(reply) not in PLAIN:
+            try:
+                reply = command.reply = await core.settle(command, reply)
+            except ResponseError:
+                if options and EMPTY_RESPONSE in options:
+                    return options[EMPTY_RESPONSE]
+                raise
+        if plan.is_plain:
+            return reply
+        if (
+            plan.response_to_ok is not None
+            and not options
+            and (reply == b"OK" if type(reply) is bytes else reply == "OK")
+        ):
+            return plan.response_to_ok
+        response = plan.respond(command, options)
+        return await response if type(response) not in PLAIN and isawaitable(response) else response
+
+    _command: Any = _execute  # what methods with a shorter way call
+
+    def _read_options(self, options: dict[str, Any]) -> bool:
+        """Take what isn't for the response callback out; return whether the reply is decoded."""
+        options.pop("keys", None)
+        if NEVER_DECODE in options:
+            del options[NEVER_DECODE]
+            return False
+        return self._decode
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Send all commands of a subclass through its own ``execute_command``, if it has one."""
+        super().__init_subclass__(**kwargs)
+        if cls.execute_command is not CommandClient.execute_command:
+            cls._command = _through_execute_command
+
+    if not TYPE_CHECKING:  # a type checker sees redis-py's own
+
+        def get(self, name: Any) -> Any:
+            """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
+            return self._command(("GET", name))
+
+        def hgetall(self, name: Any) -> Any:
+            """See redis-py. As ``get``."""
+            return self._command(("HGETALL", name))
+
+        def set(  # noqa: PLR0913, PLR0917  # redis-py's parameters; gathering them in a dict costs 0.1 µs
+            self,
+            name: Any,
+            value: Any,
+            ex: Any = None,
+            px: Any = None,
+            nx: Any = False,  # noqa: FBT002  # redis-py's
+            xx: Any = False,  # noqa: FBT002  # redis-py's
+            keepttl: Any = False,  # noqa: FBT002  # redis-py's
+            get: Any = False,  # noqa: FBT002  # redis-py's
+            exat: Any = None,
+            pxat: Any = None,
+            ifeq: Any = None,
+            ifne: Any = None,
+            ifdeq: Any = None,
+            ifdne: Any = None,
+        ) -> Any:
+            """See redis-py. Its check for experimental arguments takes 3 µs; it is left out where there are none."""
+            if ifeq is ifne is ifdeq is ifdne is None:
+                if ex is px is exat is pxat is None and not (nx or xx or keepttl or get):
+                    return self._command(("SET", name, value))
+                return _set_unchecked(self, name, value, ex, px, nx, xx, keepttl, get, exat, pxat)
+            return Redis.set(self, name, value, ex, px, nx, xx, keepttl, get, exat, pxat, ifeq, ifne, ifdeq, ifdne)
+
+    def with_options(
+        self,
+        *,
+        command_timeout: float | timedelta | EllipsisType | None = ...,
+        decode_responses: bool | EllipsisType = ...,
+        retry_unanswered: RetryUnanswered | EllipsisType = ...,
+    ) -> Self:
+        """Return a view: the same client, whose commands have other options.
+
+        A view has response callbacks of its own, copied from this one. It shares all else; closing it closes the
+        client.
+
+        Args:
+            command_timeout: How long a command may take, in seconds; ``None``: no limit.
+            decode_responses: Whether replies are decoded to text.
+            retry_unanswered: What is sent again if the connection is lost before the reply.
+
+        Raises:
+            ConfigurationError: A value is of another type or out of range.
+        """
+        given = {
+            "command_timeout": command_timeout,
+            "decode_responses": decode_responses,
+            "retry_unanswered": retry_unanswered,
+        }
+        overrides = {name: value for name, value in given.items() if value is not ...}
+        options = self._core.equipment.options.replaced(overrides).command
+        fields = [VIEW_OPTIONS[name] for name in overrides]
+        kept = replace(self._options, **{field: getattr(options, field) for field in fields})
+        view = self.__new__(type(self))
+        view._attach(self._core, self._plans.copy(), kept, self._keeper)  # noqa: SLF001  # of its own class
+        return view
+
+    # What redis-py's own code asks of a client.
+
+    def get_encoder(self) -> Encoder:
+        """Return redis-py's encoder with this client's encoding."""
+        encoder: Encoder = self.connection_pool.get_encoder()  # type: ignore[no-untyped-call]  # redis-py's
+        return encoder
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """Return the options under redis-py's names."""
+        kwargs: dict[str, Any] = self.connection_pool.connection_kwargs
+        return kwargs
+
+
+def _through_execute_command(client: CommandClient, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    return client.execute_command(*args)

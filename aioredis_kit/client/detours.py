@@ -1,0 +1,183 @@
+"""Commands that the shared lane can't carry as it carries others: those that block, and those that change its state."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aioredis_kit.credentials import Credentials
+from aioredis_kit.exceptions import (
+    CommandTimeoutError,
+    ConfigurationError,
+    ConnectionLostError,
+    TimeoutDiagnosis,
+    error_code,
+)
+from aioredis_kit.lanes.blocking import BlockingCall
+from aioredis_kit.policy.commands import is_repeated_alike, with_block_time
+from aioredis_kit.policy.retry import NOTHING_DONE, delay_after_refusal
+from aioredis_kit.transport.command import new_command
+
+if TYPE_CHECKING:
+    from aioredis_kit.client.base import ClientCore
+    from aioredis_kit.lanes.dedicated import Lease
+    from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.options import CommandOptions
+    from aioredis_kit.policy.commands import Arguments, CommandTraits
+
+
+async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOptions, *, decode: bool) -> Any:
+    """Run a blocking command on a dedicated connection; return its reply.
+
+    Args:
+        core: The client's core.
+        args: The command.
+        options: How long connecting, and the answer beyond the block time, may take.
+        decode: Whether strings in the reply become ``str``.
+
+    Raises:
+        PoolExhaustedError: No connection became free in time.
+        CommandTimeoutError: It was not answered in time.
+        Exception: What took the reply's place.
+
+    Cancellation:
+        It is unblocked in the background, and a reply that comes all the same is reported.
+    """
+    core.equipment.encoder.encode(args)  # what can't be encoded takes no connection
+    endpoint = core.route(args)
+    traits = core.equipment.commands.classify(args)
+    due = core.due(options)
+    attempt = 0
+    while True:
+        lease = await endpoint.dedicated.acquire(traits.name, due)
+        began = core.equipment.clock()
+        reply = await block(endpoint, lease, args, traits, options, decode=decode)
+        if not isinstance(reply, BaseException):
+            return reply
+        now = core.equipment.clock()
+        if isinstance(reply, ConnectionLostError):
+            args_left = with_block_time(traits, args, now - began)
+            if args_left is None or not is_repeated_alike(traits, args) or not _may_repeat(endpoint, args, options):
+                raise reply
+            args = args_left
+            due = core.due(options)
+        elif error_code(reply) not in NOTHING_DONE or now + delay_after_refusal(attempt) >= due:  # type: ignore[arg-type]  # not ours, so an Exception
+            raise reply
+        await asyncio.sleep(delay_after_refusal(attempt))
+        attempt += 1
+
+
+async def block(
+    endpoint: Endpoint,
+    lease: Lease,
+    args: Arguments,
+    traits: CommandTraits,
+    options: CommandOptions,
+    *,
+    decode: bool,
+    gives_back: bool = True,
+) -> Any:
+    """Run a command that may block on a lease; return its reply, or the exception that takes the place of one.
+
+    Raises:
+        CommandTimeoutError: It was not answered within its block time and ``options.timeout`` more.
+
+    Cancellation:
+        As ``execute_blocking``.
+    """
+    block_time = traits.block_time(args)
+    timeout = None if block_time == 0 or options.timeout is None else (block_time or 0.0) + options.timeout
+    loop = asyncio.get_running_loop()
+    payload = endpoint.encode(args)
+    command = new_command(loop, args, payload, decode=decode, options=replace(options, timeout=None), deadline=math.inf)
+    call = BlockingCall(endpoint.dedicated, lease, command, endpoint.unblocker, gives_back=gives_back)
+    try:
+        return await call.wait(timeout)
+    except TimeoutError:
+        diagnosis = TimeoutDiagnosis(
+            timeout=timeout or 0.0,
+            queued=0.0,
+            in_flight=timeout or 0.0,
+            commands_ahead=0,
+            bytes_ahead=0,
+            bytes_read=0,
+            state=lease.link.state.value,
+            lag=0.0,
+        )
+        raise CommandTimeoutError(
+            f"{traits.name} was not answered within {timeout:g} s, its block time included: the server or the network "
+            "is stalled",
+            diagnosis=diagnosis,
+            maybe_executed=True,
+        ) from None
+
+
+async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptions) -> Any:
+    """Run ``SELECT`` or ``AUTH`` on all shared connections, between earlier and later commands; return its reply.
+
+    Raises:
+        ConfigurationError: ``AUTH``, although a credential provider says who to be.
+        CommandTimeoutError: It was not executed in time, or nobody knows.
+        Exception: What took the reply's place.
+
+    Cancellation:
+        If it was not yet sent it never is. Otherwise it is carried through.
+    """
+    changes = _changes(core, args)
+    endpoint = core.route(args)
+    fence = endpoint.make_fence(args, **changes)
+    endpoint.spawn(fence.run, "fence")
+    try:
+        async with asyncio.timeout(options.timeout):
+            await asyncio.wait((fence.outcome,))
+    except (asyncio.CancelledError, TimeoutError) as error:
+        fence.is_wanted = False
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        timeout = options.timeout or 0.0
+        diagnosis = TimeoutDiagnosis(
+            timeout=timeout,
+            queued=0.0 if fence.was_sent else timeout,
+            in_flight=timeout if fence.was_sent else 0.0,
+            commands_ahead=0,
+            bytes_ahead=0,
+            bytes_read=0,
+            state=core.state.value,
+            lag=0.0,
+        )
+        where = "was not answered" if fence.was_sent else "could not be sent, as earlier commands had not ended,"
+        raise CommandTimeoutError(
+            f"{args[0]!s} {where} within {timeout:g} s", diagnosis=diagnosis, maybe_executed=fence.was_sent
+        ) from None
+    reply = fence.outcome.result()
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
+
+
+def _changes(core: ClientCore, args: Arguments) -> dict[str, object]:
+    """Return what a command changes of what connections are to be."""
+    name, *values = (arg.decode("latin-1") if isinstance(arg, bytes) else str(arg) for arg in args)
+    if name.upper() == "SELECT":
+        with suppress(ValueError, IndexError):
+            return {"db": int(values[0])}
+        return {}  # the server refuses it
+    if core.equipment.options.credential_provider is not None:
+        raise ConfigurationError(
+            "AUTH: the credential_provider says who this client is; use duplicate(username=…, password=…) to be "
+            "somebody else"
+        )
+    match values:
+        case [password]:
+            return {"credentials": Credentials(None, password)}
+        case [username, password]:
+            return {"credentials": Credentials(username, password)}
+    return {}
+
+
+def _may_repeat(endpoint: Endpoint, args: Arguments, options: CommandOptions) -> bool:
+    command = new_command(asyncio.get_running_loop(), args, b"", decode=False, options=options)
+    return endpoint.may_repeat(command)

@@ -1,0 +1,320 @@
+"""Sessions: a client whose commands have one connection to themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import warnings
+import weakref
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from aioredis_kit._redispy import EMPTY_RESPONSE
+from aioredis_kit.client.commands import CommandClient
+from aioredis_kit.client.detours import block
+from aioredis_kit.client.issuing import Issuer
+from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, error_code, one_for_each
+from aioredis_kit.policy.commands import Lane
+from aioredis_kit.policy.retry import NOTHING_DONE
+from aioredis_kit.policy.session import SessionState
+from aioredis_kit.transport.command import new_command
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from aioredis_kit.client.base import ClientCore
+    from aioredis_kit.client.plans import Plan, Plans
+    from aioredis_kit.lanes.dedicated import Lease
+    from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.options import CommandOptions
+    from aioredis_kit.transport.command import Command
+
+
+class SessionCore(Issuer):
+    """Issues commands on one lease.
+
+    Lifecycle: ``begin`` leases a connection; ``end`` gives it back.
+
+    Args:
+        client: The core of the client.
+        options: How long leasing may take.
+        renews: Whether a connection that was lost is replaced by the next command's, as redis-py does.
+
+    Attributes:
+        client: The same.
+        lease: The connection, while there is one.
+        state: What was done to it.
+    """
+
+    def __init__(self, client: ClientCore, options: CommandOptions, *, renews: bool) -> None:
+        self.client = client
+        self.equipment = client.equipment
+        self.loop = None
+        self.lease: Lease | None = None
+        self.state = SessionState()
+        self._options = options
+        self._renews = renews
+        self._plans: weakref.WeakSet[Plans] = weakref.WeakSet()
+        self._shortest_timeout = math.inf
+        self._endpoint: Endpoint | None = None
+        self._beginning: asyncio.Future[None] | None = None
+        self._refusal: ClientClosedError | ConnectionLostError | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its connection leads to, once it has had one."""
+        assert self._endpoint is not None  # noqa: S101  # as said
+        return self._endpoint
+
+    def add_view(self, plans: Plans, options: CommandOptions) -> None:
+        """See ``Issuer``."""
+        self._plans.add(plans)
+        if options.timeout is not None:
+            self._shortest_timeout = min(self._shortest_timeout, options.timeout)
+            if self.lease is not None:
+                self.lease.queue.shortest_timeout = self._shortest_timeout
+
+    async def begin(self) -> None:
+        """Lease a connection, if there is none.
+
+        Raises:
+            PoolExhaustedError: None became free in time.
+            ConnectionLostError: It was lost.
+            ClientClosedError: The session has ended, or the client.
+
+        Cancellation:
+            Safe. Nothing was leased.
+        """
+        while self._beginning is not None:
+            await asyncio.wait((self._beginning,))
+        if self._refusal is not None:
+            raise one_for_each(self._refusal)
+        if self.lease is not None:
+            self.client.check_home()
+            if not self.lease.is_lost:
+                return
+            self._lose()
+        endpoint = self.client.route(())
+        self._beginning = beginning = asyncio.get_running_loop().create_future()
+        try:
+            lease = await endpoint.dedicated.acquire("session", self.client.due(self._options))
+        finally:
+            self._beginning = None
+            beginning.set_result(None)
+        self._take(endpoint, lease)
+
+    def end(self) -> None:
+        """Give the connection back. Idempotent."""
+        self._refusal = self._refusal or ClientClosedError("the session has ended")
+        self._give_back()
+
+    def abandoned(self) -> None:
+        """No façade refers to it any more."""
+        if self.lease is None:
+            return
+        loop = self.lease.queue.loop
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self.end)
+        warnings.warn("a session was not closed", ResourceWarning, stacklevel=2, source=self)
+
+    def reserve(self) -> None:
+        """Keep the client's own commands off the connection while they would disturb it."""
+        if self.lease is not None:
+            self.lease.link.is_reserved = self.state.is_in_transaction or self.lease.blocked is not None
+
+    def note_protocol(self, protocol: int) -> None:
+        """Shape responses for the protocol that the connection speaks from now on."""
+        for plans in self._plans:
+            plans.negotiated(protocol)
+
+    def admit(self) -> asyncio.AbstractEventLoop:
+        """See ``Issuer``."""
+        self.client.check_home()
+        raise one_for_each(self._refusal or ClientClosedError("the session has no connection"))
+
+    def check_home(self) -> None:
+        """See ``Issuer``."""
+        self.client.check_home()
+
+    def may_go_again(self, command: Command, refusal: Exception) -> bool:  # noqa: ARG002  # whatever it was
+        """See ``Issuer``. Not in the middle of a transaction, which is answered as a whole."""
+        return not self.state.is_in_transaction and error_code(refusal) in NOTHING_DONE
+
+    def _take(self, endpoint: Endpoint, lease: Lease) -> None:
+        if self._refusal is not None:  # it ended meanwhile
+            endpoint.dedicated.release(lease)
+            raise one_for_each(self._refusal)
+        self._endpoint, self.lease, self.state = endpoint, lease, SessionState()
+        self.loop, self.lane = lease.queue.loop, lease.queue
+        lease.queue.shortest_timeout = self._shortest_timeout
+        connection = lease.link.connection
+        self.note_protocol(connection.protocol if connection is not None else 3)
+
+    def _lose(self) -> None:
+        """Note that the connection is gone, and what was done to it."""
+        self._give_back()
+        if not self._renews:
+            self._refusal = ConnectionLostError(
+                "the session's connection was lost, and with it what was done to it: begin another session"
+            )
+            raise one_for_each(self._refusal)
+
+    def _give_back(self) -> None:
+        lease, self.lease, self.loop = self.lease, None, None
+        if lease is not None:
+            lease.is_dirty = lease.is_dirty or self.state.is_dirty
+            self.endpoint.dedicated.release(lease)
+
+
+class Session(CommandClient):
+    """A client whose commands have one connection to themselves, so that they may change its state.
+
+    Made by ``RedisClient.dedicated``. Commands are sent in the order in which they are issued. When the connection is
+    lost, so is what was done to it: from then on every command raises ``ConnectionLostError``.
+
+    Lifecycle: the connection is leased by ``async with``, ``connect`` or the first command; given back at the end of
+    ``async with``, or by ``close``. What was done to it is undone before somebody else gets it.
+    """
+
+    _core: SessionCore
+
+    @classmethod
+    def begin_on(cls, client: CommandClient, core: ClientCore, *, renews: bool) -> Self:
+        """Return a session of a client. It leases its connection later.
+
+        Args:
+            client: The client, or a view of it.
+            core: Its core.
+            renews: Whether it goes on on another connection when its own was lost.
+        """
+        session = cls.__new__(cls)
+        own = SessionCore(core, client._options, renews=renews)  # noqa: SLF001  # of the same family
+        plans = client._plans.copy(is_session=True)  # noqa: SLF001  # as above
+        session._attach(own, plans, client._options, _SessionKeeper(own, client))  # noqa: SLF001  # as above
+        return session
+
+    async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
+        await self._core.begin()
+        return await super()._execute(args, options)
+
+    _command: Any = _execute
+
+    async def _take_detour(self, plan: Plan, lane: Lane, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
+        if lane is Lane.QUIT:
+            await self.close()
+            return True
+        decode = self._read_options(options or {})
+        try:
+            reply = await self._execute_alone(args, decode=decode)
+        except ResponseError:
+            if options and EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        response = plan.make(reply, options)
+        return await response if isawaitable(response) else response
+
+    async def _execute_alone(self, args: tuple[Any, ...], *, decode: bool) -> Any:
+        """Execute what changes the connection's state, or blocks it; return its reply."""
+        core = self._core
+        lease, state = core.lease, core.state
+        if lease is None:
+            core.admit()
+            raise AssertionError
+        traits = core.equipment.commands.classify(args)
+        state.issued(traits)
+        core.reserve()
+        try:
+            if traits.block_time(args) is not None and not state.is_in_transaction:
+                reply = await block(core.endpoint, lease, args, traits, self._options, decode=decode, gives_back=False)
+            else:
+                command = new_command(lease.queue.loop, args, self._encode(args), decode=decode, options=self._options)
+                reply = await core.send(command)
+            state.answered(traits)
+        finally:
+            core.reserve()
+        if isinstance(reply, BaseException):
+            raise reply
+        if traits.name == "RESET":
+            core.note_protocol(2)
+        elif traits.name == "HELLO" and isinstance(reply, dict | list):
+            core.note_protocol(3 if isinstance(reply, dict) else 2)
+        return reply
+
+    # Life.
+
+    async def connect(self) -> Self:
+        """Lease the connection, if there is none; return this session.
+
+        Raises:
+            PoolExhaustedError: None became free in time.
+            ConnectionLostError: It was lost.
+            ClientClosedError: The session has ended, or the client.
+
+        Cancellation:
+            Safe. Nothing was leased.
+        """
+        await self._core.begin()
+        return self
+
+    async def close(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
+        """Give the connection back. The client stays open. Idempotent.
+
+        Args:
+            close_connection_pool: redis-py's argument; without effect.
+
+        Cancellation:
+            Safe. It waits for nothing.
+        """
+        del close_connection_pool
+        self._core.end()
+
+    aclose = close
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a connection."""
+        return self._core.lease is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command issued now is written now."""
+        lease = self._core.lease
+        return lease is not None and lease.queue.is_ready
+
+    async def __aenter__(self) -> Self:
+        """Lease the connection.
+
+        Raises:
+            PoolExhaustedError: As ``connect``.
+        """
+        return await self.connect()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the connection back."""
+        self._core.end()
+
+    async def initialize(self) -> Self:
+        """Return this session. Leasing is left to the first command, as in redis-py."""
+        return self
+
+    def __repr__(self) -> str:
+        what = "open" if self.is_open else "without a connection"
+        return f"<{type(self).__name__} {self._core.equipment.dialler.address} {what}>"
+
+    def __del__(self, *_: Any) -> None:
+        """Nothing: see ``_SessionKeeper``."""
+
+
+class _SessionKeeper:
+    """Shared by all views of a session; when the last one is collected, the connection is given back."""
+
+    __slots__ = ("__weakref__", "_client")
+
+    def __init__(self, core: SessionCore, client: CommandClient) -> None:
+        self._client = client  # which is not to be collected before
+        weakref.finalize(self, core.abandoned).atexit = False

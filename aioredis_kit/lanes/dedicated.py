@@ -1,0 +1,443 @@
+"""The dedicated lane: connections that one user has alone for a while.
+
+A lease is opened when it is needed and there are not too many, lent to one user at a time, and closed when nobody
+needed it for a while. It is never reconnected: what one user did to it must not come back for the next.
+
+Rules of this file:
+
+1. A lease is in one place: idle, lent, or being reset. Whoever takes it out of one puts it into another in the same
+   turn of the loop, or closes it. The number of leases, and of those being opened, stays within the limit.
+2. Waiting users are served in the order in which they came; nobody overtakes them.
+3. Connections are opened by the client's own jobs, not by the users who wait for them, who may be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aioredis_kit.events import Orphaned
+from aioredis_kit.exceptions import (
+    AuthenticationFailedError,
+    ConnectError,
+    ConnectionLostError,
+    NotConnectedError,
+    PoolExhaustedError,
+    one_for_each,
+)
+from aioredis_kit.lanes.queue import Limits, LinkQueue
+from aioredis_kit.policy.retry import delay_after_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aioredis_kit.events import Event
+    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.lanes.blocking import BlockingCall
+    from aioredis_kit.lanes.link import Link
+    from aioredis_kit.options import Options
+    from aioredis_kit.transport.command import Command
+    from aioredis_kit.wire.encoder import Payload
+    from aioredis_kit.wire.handshake import Introduction
+
+IDLE_LIFE: Final = 30.0
+"""How long a lease that nobody needs is kept, in seconds."""
+
+
+class DedicatedLaneOwner(Protocol):
+    """What the dedicated lane asks of its endpoint."""
+
+    def happened(self, event: Event) -> None:
+        """Something happened that listeners may want to know."""
+
+    def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """Run a function as a job of the client; tell whether that can still be done."""
+        ...
+
+    def ask(self, payload: Payload) -> asyncio.Future[Any] | None:
+        """Send a command of the client's own on a shared link. See ``LinkQueue.ask``."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """The version of what connections are to be."""
+        ...
+
+    async def introduce(self, *, wants_id: bool) -> Introduction:
+        """Return what a connection that is made now is to become."""
+        ...
+
+
+class Lease:
+    """One dedicated connection.
+
+    Args:
+        lane: The dedicated lane.
+        limits: What its queue may hold.
+
+    Attributes:
+        queue: The queue in front of its link.
+        holder: What it was lent for: the name of a command, or ``session``.
+        is_dirty: Whether something was done to it that the next user must not see.
+        is_lost: Whether its connection has ended.
+        blocked: The blocking command that is on it.
+        on_push: Told what the server pushes.
+    """
+
+    def __init__(self, lane: DedicatedLane, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._lane = lane
+        self.queue = LinkQueue(self, limits, may_repeat=None, loop=loop, clock=lane.clock)
+        self.holder = ""
+        self.is_dirty = False
+        self.is_lost = False
+        self.blocked: BlockingCall | None = None
+        self.on_push: Callable[[list[Any]], object] | None = None
+
+    @property
+    def link(self) -> Link:
+        """Its link."""
+        return self.queue.link
+
+    @property
+    def version(self) -> int:
+        """As which version of what connections are to be it was introduced."""
+        connection = self.link.connection
+        return -1 if connection is None else connection.introduction.version
+
+    def drop(self, error: KitError) -> None:
+        """Close it."""
+        self.link.close()
+        self.link.drop(error)
+
+    # What its queue tells.
+
+    def happened(self, queue: LinkQueue, event: Event) -> None:
+        """See ``QueueOwner``. Events are about the shared lane."""
+
+    def given_up(self, queue: LinkQueue, error: ConnectError) -> None:
+        """See ``QueueOwner``. Never told: nothing is tried again."""
+
+    def disconnected(self, queue: LinkQueue) -> None:  # noqa: ARG002  # its own
+        """See ``QueueOwner``."""
+        self.is_lost = True
+        self.link.close()
+        self._lane.lost(self)
+
+    def configure(self, queue: LinkQueue, command: Command) -> None:
+        """See ``QueueOwner``. A name given in a session is the session's."""
+
+    def pushed(self, queue: LinkQueue, pushes: list[Any]) -> None:  # noqa: ARG002  # its own
+        """See ``QueueOwner``."""
+        if self.on_push is not None:
+            self.on_push(pushes)
+
+
+class DedicatedLane:
+    """All leases of one address.
+
+    Args:
+        owner: The endpoint.
+        options: How many leases there may be.
+        make_link: Makes a link for a queue.
+        loop: The client's event loop.
+        clock: The client's clock.
+
+    Attributes:
+        clock: The client's clock.
+        orphaned_replies: How many replies came to blocking commands whose callers had gone.
+        unknown_outcomes: How many blocking commands ended without anybody knowing what they did.
+    """
+
+    def __init__(
+        self,
+        owner: DedicatedLaneOwner,
+        options: Options,
+        *,
+        make_link: Callable[[LinkQueue], Link],
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock = clock
+        self.orphaned_replies = 0
+        self.unknown_outcomes = 0
+        self._owner = owner
+        self._limit = options.max_dedicated_connections
+        self._holds_offline = not options.disable_offline_queue
+        self._reset_timeout = options.connect_timeout
+        self._limits = Limits(commands=options.commands_queue_max_length, size=options.commands_queue_max_bytes)
+        self._make_link = make_link
+        self._loop = loop
+        self._is_shared_ready = asyncio.Event()
+        self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self._openers: set[object] = set()
+        self._leases: set[Lease] = set()
+        self._idle: deque[tuple[float, Lease]] = deque()  # and since when
+        self._lent: set[Lease] = set()
+        self._unclosed: set[Lease] = set()  # lost, and perhaps their sockets not yet closed
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._latest_failure: ConnectError | None = None
+        self._refusal: KitError | None = None
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """What the leases are lent for."""
+        return tuple(sorted(lease.holder for lease in self._lent))
+
+    # Lending.
+
+    async def acquire(self, holder: str, due: float) -> Lease:
+        """Lend a connection.
+
+        Args:
+            holder: What for: the name of a command, or ``session``.
+            due: When to give up, on the client's clock; infinity is never.
+
+        Raises:
+            PoolExhaustedError: None became free, or could be opened, in time.
+            NotConnectedError: The client is not connected, and there is no offline queue.
+            ClientClosedError: The client was closed.
+            ConnectError: The credentials were refused.
+
+        Cancellation:
+            Safe. Nothing was lent.
+        """
+        lease = self._take_idle() or await self._wait(due)
+        lease.holder = holder
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Take a lease back. Idempotent."""
+        if lease not in self._lent:
+            return
+        self._lent.discard(lease)
+        lease.on_push = None
+        lease.link.is_reserved = False
+        if lease.is_lost:
+            self._open_more()
+        elif self._refusal is not None or lease.version != self._owner.version:
+            self._close(lease, "its time is over")
+        elif lease.is_dirty or lease.blocked is not None:
+            if lease.blocked is not None or not self._owner.spawn(functools.partial(self._reset, lease), "reset"):
+                self._close(lease, "it can't be reset")
+        else:
+            self._offer(lease)
+        self._look_if_drained()
+
+    def discard(self, lease: Lease, reason: str) -> None:
+        """Take a lease back and close it."""
+        self._close(lease, reason)
+        self.release(lease)
+
+    def _take_idle(self) -> Lease | None:
+        if self._waiters or not self._is_shared_ready.is_set():
+            return None
+        while self._idle:
+            _, lease = self._idle.pop()
+            if lease.version == self._owner.version:
+                self._lent.add(lease)
+                return lease
+            self._close(lease, "its time is over")
+        return None
+
+    async def _wait(self, due: float) -> Lease:
+        if self._refusal is not None:
+            raise one_for_each(self._refusal)
+        if not self._holds_offline and not self._is_shared_ready.is_set():
+            raise NotConnectedError("the client is not connected and disable_offline_queue is set")
+        waiter: asyncio.Future[Lease] = self._loop.create_future()
+        self._waiters.append(waiter)
+        self._open_more()
+        try:
+            timeout = None if due == math.inf else max(due - self.clock(), 0.0)
+            await asyncio.wait((waiter,), timeout=timeout)
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
+        if waiter.done():
+            return waiter.result()
+        self._withdraw(waiter)
+        raise self._exhausted() from self._latest_failure
+
+    def _withdraw(self, waiter: asyncio.Future[Lease]) -> None:
+        if not waiter.done():
+            self._waiters.remove(waiter)
+        elif waiter.exception() is None:
+            self.release(waiter.result())
+
+    def _exhausted(self) -> PoolExhaustedError:
+        holders = self.holders
+        if len(holders) >= self._limit:
+            text = (
+                f"all {self._limit} dedicated connections (max_dedicated_connections) were in use, "
+                f"by {', '.join(holders)}"
+            )
+        else:
+            text = f"no dedicated connection could be opened in time, and {len(holders)} were in use"
+            if self._latest_failure is not None:
+                text += f"; last: {self._latest_failure}"
+        return PoolExhaustedError(text, limit=self._limit, holders=holders)
+
+    def _offer(self, lease: Lease) -> None:
+        """Give a free lease to whoever waits for one, or keep it for a while."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._lent.add(lease)
+                waiter.set_result(lease)
+                return
+        self._idle.append((self.clock(), lease))
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(IDLE_LIFE, self._close_idle)
+
+    # Opening and closing.
+
+    def _open_more(self) -> None:
+        """Open as many leases as users wait for, and as there may be."""
+        room = self._limit - len(self._leases) - len(self._openers)
+        wanted = len(self._waiters) - len(self._openers)
+        for _ in range(min(room, wanted)):
+            token = object()
+            self._openers.add(token)
+            if not self._owner.spawn(functools.partial(self._open, token), "lease"):
+                self._openers.discard(token)
+
+    async def _open(self, token: object) -> None:
+        """Open one lease, for as long as somebody waits for it."""
+        self._openers.add(token)
+        lease: Lease | None = None
+        attempt = 0
+        try:
+            while lease is None and self._waiters and self._refusal is None:
+                await self._is_shared_ready.wait()
+                lease = await self._try_to_open()
+                if lease is None:
+                    await asyncio.sleep(delay_after_refusal(attempt))
+                    attempt += 1
+        finally:
+            self._openers.discard(token)
+        if lease is not None:
+            self._leases.add(lease)
+            if self._refusal is not None or lease.is_lost:
+                self._close(lease, "the client is closed")
+            else:
+                self._offer(lease)
+        self._open_more()
+
+    async def _try_to_open(self) -> Lease | None:
+        lease = Lease(self, self._limits, self._loop)
+        lease.queue.link = self._make_link(lease.queue)
+        try:
+            await lease.link.open()
+        except ConnectError as error:
+            lease.link.close()
+            self._latest_failure = error
+            if isinstance(error, AuthenticationFailedError):
+                self._fail_waiters(error)
+            return None
+        except BaseException:
+            lease.drop(ConnectionLostError("opening it failed", address=lease.link.address))
+            raise
+        self._latest_failure = None
+        return lease
+
+    async def _reset(self, lease: Lease) -> None:
+        """Undo what a user did to a lease, and lend it again."""
+        try:
+            introduction = await self._owner.introduce(wants_id=True)
+            connection = lease.link.connection
+            if connection is not None:
+                await connection.reset(introduction, timeout=self._reset_timeout)
+        except (ConnectError, TimeoutError):
+            self._close(lease, "it could not be reset")
+        except BaseException:
+            self._close(lease, "it could not be reset")
+            raise
+        if lease.is_lost or self._refusal is not None:
+            self._close(lease, "the client is closed")
+        else:
+            lease.is_dirty = False
+            self._offer(lease)
+
+    def _close(self, lease: Lease, reason: str) -> None:
+        lease.drop(ConnectionLostError(f"{lease.link.address}: {reason}", address=lease.link.address))
+
+    def _close_idle(self) -> None:
+        """Close what nobody needed for long."""
+        self._idle_timer = None
+        now = self.clock()
+        while self._idle and self._idle[0][0] + IDLE_LIFE <= now:
+            self._close(self._idle.popleft()[1], "nobody needed it")
+        if self._idle:
+            self._idle_timer = self._loop.call_later(self._idle[0][0] + IDLE_LIFE - now, self._close_idle)
+
+    def _fail_waiters(self, error: KitError) -> None:
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(one_for_each(error))
+
+    # What leases and the endpoint tell.
+
+    def lost(self, lease: Lease) -> None:
+        """A lease's connection has ended."""
+        self._leases.discard(lease)
+        self._unclosed = {each for each in self._unclosed if not each.link.is_closed}
+        self._unclosed.add(lease)
+        self._idle = deque(entry for entry in self._idle if entry[1] is not lease)
+        if self._waiters:
+            self._open_more()
+
+    def shared_lane_changed(self, *, is_ready: bool) -> None:
+        """The shared lane is ready, or isn't any more: leases wait with it."""
+        if is_ready:
+            self._is_shared_ready.set()
+        else:
+            self._is_shared_ready.clear()
+
+    def orphaned(self, command: Command) -> None:
+        """A blocking command was answered when its caller had gone."""
+        self.orphaned_replies += 1
+        self._owner.happened(Orphaned(command.args, command.reply))
+
+    # Ending.
+
+    def close(self, refusal: KitError) -> asyncio.Future[None]:
+        """Lend no more, unblock what is blocked; return what is done when all leases are back."""
+        self._refusal = refusal
+        self._fail_waiters(refusal)
+        for _, lease in list(self._idle):
+            self._close(lease, "the client is closed")
+        for lease in self._lent:
+            if lease.blocked is not None:
+                lease.blocked.refuse(refusal)
+        self._drained = self._loop.create_future()
+        self._look_if_drained()
+        return self._drained
+
+    def destroy(self, refusal: KitError) -> None:
+        """End everything now."""
+        self._refusal = refusal
+        self._fail_waiters(refusal)
+        for lease in list(self._leases):
+            lease.queue.destroy(refusal)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        self._look_if_drained()
+
+    async def wait_closed(self) -> None:
+        """Wait until no socket is open any more, after ``destroy``.
+
+        Cancellation:
+            Safe.
+        """
+        while self._unclosed:
+            await self._unclosed.pop().link.wait_closed()
+
+    def _look_if_drained(self) -> None:
+        if self._drained is not None and not self._drained.done() and not self._lent:
+            self._drained.set_result(None)

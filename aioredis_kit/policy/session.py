@@ -1,0 +1,54 @@
+"""What a session's commands have done to its connection: decisions about sharing it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aioredis_kit.policy.commands import Lane
+
+if TYPE_CHECKING:
+    from aioredis_kit.policy.commands import CommandTraits
+
+_NOTHING_LASTING = frozenset({"WAIT", "WAITAOF", "UNWATCH"})
+_ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD", "RESET"})
+_ENDS_WATCH = _ENDS_TRANSACTION | {"UNWATCH"}
+
+
+@dataclass(slots=True)
+class SessionState:
+    """The state of one session's connection.
+
+    Attributes:
+        is_in_transaction: Whether ``MULTI`` was sent, and its end was not yet answered.
+        is_watching: Whether keys are, or may be, watched.
+        is_changed: Whether anything else was done that lasts.
+    """
+
+    is_in_transaction: bool = False
+    is_watching: bool = False
+    is_changed: bool = False
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the next user would notice."""
+        return self.is_in_transaction or self.is_watching or self.is_changed
+
+    def issued(self, traits: CommandTraits) -> None:
+        """Note that a command is about to be sent."""
+        match traits.name:
+            case "MULTI":
+                self.is_in_transaction = True
+            case "WATCH":
+                self.is_watching = True
+            case "EXEC" | "DISCARD":
+                pass
+            case name if traits.lane is not Lane.SHARED and not traits.is_blocking and name not in _NOTHING_LASTING:
+                self.is_changed = True
+
+    def answered(self, traits: CommandTraits) -> None:
+        """Note that the server has answered a command, whatever it said."""
+        if traits.name in _ENDS_TRANSACTION:
+            self.is_in_transaction = False
+        if traits.name in _ENDS_WATCH:
+            self.is_watching = False

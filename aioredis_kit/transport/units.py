@@ -1,0 +1,187 @@
+"""What waits in a queue beside single commands: pipelines, sent in one piece, and barriers, never sent.
+
+A pipeline is one unit. Its last command is what its caller waits for; the others are parts, whose replies are kept in
+them. As replies come in order, the last one's is the sign that all are there.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from typing import TYPE_CHECKING, Any
+
+from aioredis_kit.transport.command import Command
+from aioredis_kit.wire.encoder import size_of
+from aioredis_kit.wire.inflight import SILENT, UNWRITTEN, Slot
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from aioredis_kit.options import CommandOptions
+    from aioredis_kit.transport.command import Taker
+    from aioredis_kit.wire.encoder import Argument, Payload
+
+
+class Part(Slot):
+    """A command of a pipeline that is not its last one."""
+
+    __slots__ = ()
+
+    def __init__(self, payload: Payload, *, decode: bool) -> None:
+        super().__init__(payload, decode=decode)
+        self.state = SILENT
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether its reply has come."""
+        return hasattr(self, "reply")
+
+
+class Unit(Command):
+    """Commands that are written in one piece, and the last of them.
+
+    Attributes:
+        commands: What was asked for, each name and its arguments.
+        parts: All slots but the last, which this is.
+        previous: The unit of the same pipeline before this one, if that was too long for one.
+        is_transaction: Whether it is a ``MULTI`` block.
+        size: Its size, in bytes.
+    """
+
+    __slots__ = ("_answered", "commands", "is_transaction", "parts", "previous", "size")
+
+    _answered: int
+    commands: Sequence[tuple[Argument, ...]]
+    parts: tuple[Part, ...]
+    previous: Unit | None
+    is_transaction: bool
+    size: int
+
+    def dispatch(self, lane: Taker) -> None:
+        """See ``Command``."""
+        self.lane = lane  # type: ignore[assignment]  # as there
+        lane.take_large(self)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All its slots, in their order."""
+        return (*self.parts, self)
+
+    @property
+    def replies(self) -> list[Any]:
+        """The replies that have come, in their order."""
+        return [part.reply for part in self.parts if part.is_answered]
+
+    def renewed_due(self, last_read: float) -> float:
+        """Return when its time is over, counted anew from its latest reply.
+
+        Args:
+            last_read: When something was last read on its connection, on the client's clock.
+        """
+        timeout = self.options.timeout
+        if timeout is None:
+            return math.inf
+        if self.previous is not None:
+            if self.previous.is_awaited:
+                return self.previous.due
+            self.previous = None
+            self.deadline = last_read + timeout
+        answered = self._answered
+        while answered < len(self.parts) and self.parts[answered].is_answered:
+            answered += 1
+        if answered > self._answered:
+            self._answered = answered
+            self.deadline = last_read + timeout
+        return self.due
+
+    def rewind(self) -> None:
+        """Forget the replies that have come, to be sent again."""
+        self._answered = 0
+        for part in self.parts:
+            if part.is_answered:
+                del part.reply
+
+    def forget(self) -> None:
+        """Let go of what it would have sent."""
+        super().forget()
+        self.commands, self.parts = (), ()
+
+    def again(self, loop: asyncio.AbstractEventLoop) -> Unit:
+        """Return the same commands once more, with the same deadline."""
+        deadline = 0.0 if self.due == math.inf else self.due
+        unit = new_unit(
+            loop,
+            self.commands,
+            [(slot.payload, slot.decode) for slot in self.slots],
+            options=self.options,
+            is_transaction=self.is_transaction,
+        )
+        unit.deadline = deadline
+        return unit
+
+
+def new_unit(
+    loop: asyncio.AbstractEventLoop,
+    commands: Sequence[tuple[Argument, ...]],
+    encoded: Sequence[tuple[Payload, bool]],
+    *,
+    options: CommandOptions,
+    is_transaction: bool = False,
+    previous: Unit | None = None,
+) -> Unit:
+    """Return a unit that was not sent yet.
+
+    Args:
+        loop: The client's event loop.
+        commands: What was asked for, each name and its arguments.
+        encoded: What is sent, one entry for each reply: a payload, and whether the reply is decoded.
+        options: What the caller asked of all commands.
+        is_transaction: Whether it is a ``MULTI`` block.
+        previous: The unit before this one, of the same pipeline.
+    """
+    unit: Unit = Unit()
+    unit._loop = loop  # noqa: SLF001  # what a constructor would do
+    unit.args = ("MULTI" if is_transaction else "PIPELINE",)
+    unit.commands = commands
+    *first, (unit.payload, unit.decode) = encoded
+    unit.parts = tuple(Part(payload, decode=decode) for payload, decode in first)
+    unit.size = sum(size_of(payload) for payload, _ in encoded)
+    unit.options = options
+    unit.deadline = 0.0
+    unit.state = UNWRITTEN
+    unit.previous = previous
+    unit.is_transaction = is_transaction
+    unit._answered = 0  # noqa: SLF001  # as above
+    return unit
+
+
+class Barrier(Command):
+    """Holds all commands behind it back, until it is released. Never sent.
+
+    Attributes:
+        reached: Done when all commands before it have ended; failed if the queue gave up before.
+    """
+
+    __slots__ = ("reached",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = contextvars.Context()
+        self._wakeup = self._failed
+        self.args = ()
+        self.payload = b""
+        self.decode = False
+        self.deadline = math.inf
+        self.state = UNWRITTEN
+        self.reached: asyncio.Future[None] = loop.create_future()
+
+    def reach(self) -> None:
+        """Note that all commands before it have ended."""
+        if not self.reached.done():
+            self.reached.set_result(None)
+
+    def _failed(self, _: Any) -> None:
+        if not self.reached.done():
+            self.reached.set_exception(self.reply)
+            self.reached.exception()  # whoever waits for it is told; nobody has to wait
