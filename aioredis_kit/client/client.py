@@ -135,6 +135,10 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
         """
         return Session.begin_on(self, self._core, renews=False)
 
+    def own_session(self) -> Session:
+        """See ``CommandClient``."""
+        return Session.begin_on(self, self._core, renews=False, is_pipelines=True)
+
     def client(self) -> Session:
         """Return a session, as redis-py's method of this name does.
 

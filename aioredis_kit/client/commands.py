@@ -10,13 +10,16 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
+from aioredis_kit.client.pipelines import Pipeline
+from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.client.pool import PoolView
+from aioredis_kit.client.quick import Quick
 from aioredis_kit.transport.command import Command, wait
 from aioredis_kit.wire.encoder import LARGE
 from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from datetime import timedelta
     from types import EllipsisType
     from typing import Self
@@ -24,10 +27,7 @@ if TYPE_CHECKING:
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions, RetryUnanswered
-    from aioredis_kit.policy.commands import Lane
-
-PLAIN: Final = frozenset({bytes, str, int, list, dict, float, bool, type(None)})
-"""What replies are made of. Anything else takes the place of a reply: an exception."""
+    from aioredis_kit.policy.commands import Arguments, Lane
 
 VIEW_OPTIONS: Final = {
     "command_timeout": "timeout",
@@ -36,10 +36,8 @@ VIEW_OPTIONS: Final = {
 }
 """The options that a view may have otherwise than its client, and their fields in ``CommandOptions``."""
 
-_set_unchecked: Final = Redis.set.__wrapped__  # type: ignore[attr-defined]  # beneath the check for experimental arguments
 
-
-class CommandClient(Redis):
+class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
     """Redis-py's command methods on our connections."""
 
     _core: Any  # an Issuer, each subclass has its own
@@ -159,39 +157,43 @@ class CommandClient(Redis):
         if cls.execute_command is not CommandClient.execute_command:
             cls._command = _through_execute_command
 
-    if not TYPE_CHECKING:  # a type checker sees redis-py's own
+    # Pipelines.
 
-        def get(self, name: Any) -> Any:
-            """See redis-py. Only the list of keys is left out, which is for a cache of redis-py's."""
-            return self._command(("GET", name))
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002  # as redis-py
+        """Return a pipeline: commands that are sent together. See redis-py.
 
-        def hgetall(self, name: Any) -> Any:
-            """See redis-py. As ``get``."""
-            return self._command(("HGETALL", name))
+        Args:
+            transaction: Whether they are a ``MULTI`` block.
+            shard_hint: redis-py's argument; without effect.
+        """
+        return Pipeline(self, transaction=transaction, shard_hint=shard_hint)
 
-        def set(  # noqa: PLR0913, PLR0917  # redis-py's parameters; gathering them in a dict costs 0.1 µs
-            self,
-            name: Any,
-            value: Any,
-            ex: Any = None,
-            px: Any = None,
-            nx: Any = False,  # noqa: FBT002  # redis-py's
-            xx: Any = False,  # noqa: FBT002  # redis-py's
-            keepttl: Any = False,  # noqa: FBT002  # redis-py's
-            get: Any = False,  # noqa: FBT002  # redis-py's
-            exat: Any = None,
-            pxat: Any = None,
-            ifeq: Any = None,
-            ifne: Any = None,
-            ifdeq: Any = None,
-            ifdne: Any = None,
-        ) -> Any:
-            """See redis-py. Its check for experimental arguments takes 3 µs; it is left out where there are none."""
-            if ifeq is ifne is ifdeq is ifdne is None:
-                if ex is px is exat is pxat is None and not (nx or xx or keepttl or get):
-                    return self._command(("SET", name, value))
-                return _set_unchecked(self, name, value, ex, px, nx, xx, keepttl, get, exat, pxat)
-            return Redis.set(self, name, value, ex, px, nx, xx, keepttl, get, exat, pxat, ifeq, ifne, ifdeq, ifdne)
+    def own_session(self) -> CommandClient:
+        """Return a client whose commands have one connection to themselves, for one pipeline."""
+        raise AssertionError  # each subclass knows how
+
+    async def end_session(self) -> None:
+        """Give up what ``own_session`` returned.
+
+        Cancellation:
+            Safe.
+        """
+
+    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:  # noqa: ARG002  # a session notes them
+        """Return what sends the units of a pipeline that has these commands.
+
+        Raises:
+            KitError: Nothing can be sent.
+
+        Cancellation:
+            Safe.
+        """
+        core: Issuer = self._core
+        _ = core.loop or core.admit()
+        return core
+
+    def units_answered(self, commands: Sequence[Arguments]) -> None:
+        """Note that the commands of a pipeline were answered."""
 
     def with_options(
         self,

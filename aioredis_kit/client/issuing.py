@@ -14,10 +14,13 @@ from aioredis_kit.policy.retry import delay_after_refusal
 from aioredis_kit.transport.command import Command, wait
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aioredis_kit.client.plans import Plans
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.transport.command import Taker
+    from aioredis_kit.transport.units import Unit
 
 CommandT = TypeVar("CommandT", bound=Command)
 
@@ -112,6 +115,35 @@ class Issuer(ABC):
             command = await self.forsake(command, error)
         return command.reply
 
+    async def send_units(self, units: Sequence[Unit]) -> list[Any]:
+        """Dispatch the units of a pipeline, one behind the other; return the replies to all commands.
+
+        Refusals are among the replies.
+
+        Raises:
+            KitError: What ended it. Its ``replies`` are those that had come.
+
+        Cancellation:
+            If nothing was written yet, nothing ever is.
+        """
+        replies: list[Any] = []
+        try:
+            for unit in units:
+                unit.dispatch(units[0].lane if unit.previous is not None else self.lane)
+            for unit in units:
+                await _collect(unit, replies)
+        except BaseException as error:
+            for unit in units:
+                if unit.is_awaited and hasattr(unit, "lane"):
+                    unit.abandon()
+            if isinstance(error, KitError):
+                error.replies = tuple(replies)
+                error.maybe_executed = error.maybe_executed or bool(replies)
+            elif isinstance(error, RuntimeError):
+                self.check_home()
+            raise
+        return replies
+
     async def settle(self, command: Command, reply: Any) -> Any:
         """Raise what a command got instead of a reply, or send it again where the server did nothing.
 
@@ -147,3 +179,12 @@ class Issuer(ABC):
             if isinstance(reply, KitError) and not reply.maybe_executed:
                 raise refusal
         return reply
+
+
+async def _collect(unit: Unit, replies: list[Any]) -> None:
+    """Wait for a unit, and add the replies to all its commands."""
+    await wait(unit)
+    replies += unit.replies
+    if isinstance(unit.reply, KitError | asyncio.CancelledError):
+        raise unit.reply
+    replies.append(unit.reply)

@@ -17,25 +17,6 @@ def _refuse(what: str, needs: str) -> NoReturn:
 class NotYet:
     """The methods that need more than the shared lane."""
 
-    def pipeline(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        _refuse("pipeline()", "to keep its commands together")
-
-    async def transaction(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-
-        Cancellation:
-            Safe.
-        """
-        _refuse("transaction()", "a dedicated connection")
-
     def pubsub(self, **_: Any) -> NoReturn:
         """Not supported yet.
 
@@ -51,28 +32,6 @@ class NotYet:
             ConfigurationError: Always.
         """
         _refuse("keyspace_notifications()", "a connection for pushes")
-
-    async def watch(self, *_: Any) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-
-        Cancellation:
-            Safe.
-        """
-        _refuse("watch()", "a session or a pipeline")
-
-    async def unwatch(self) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-
-        Cancellation:
-            Safe.
-        """
-        _refuse("unwatch()", "a session or a pipeline")
 
     def monitor(self) -> NoReturn:
         """Not supported yet.

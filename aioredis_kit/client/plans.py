@@ -26,6 +26,8 @@ Callback: TypeAlias = Callable[..., Any]
 
 Prepare: TypeAlias = "Callable[[Arguments], tuple[Arguments, Lane | None]]"
 
+PLAIN: Final = frozenset({bytes, str, int, list, dict, float, bool, type(None)})
+"""What replies are made of. Anything else takes the place of a reply: an exception."""
 _MOST_PLANS: Final = 2048
 """How many names are remembered; then all are forgotten. A name is text from the caller, so it needs a limit."""
 
@@ -181,7 +183,6 @@ class Plans:
 
         Raises:
             DataError: There is no name, or none that can be one.
-            ConfigurationError: The command is not to be sent on a shared connection.
         """
         if not args or not isinstance(args[0], str | bytes) or not args[0].strip():
             raise DataError("a command needs a name: the first argument must be str or bytes, and not empty")
@@ -189,7 +190,7 @@ class Plans:
         traits = self._commands.classify(args)
         prepare: Prepare | None = None
         varies = self._commands.depends_on_arguments(name)
-        if varies:
+        if varies or traits.name in _NO_REPLY or (traits.lane is Lane.SESSION_ONLY and not self._is_session):
             prepare = self._prepare_each
         elif (detour := self._detour(traits)) is not None or split_name((name,)) != (name,):
             prepare = lambda args: (split_name(args), detour)  # noqa: E731  # one of two, and short

@@ -22,6 +22,7 @@ from aioredis_kit.policy.session import SessionState
 from aioredis_kit.transport.command import new_command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.dedicated import Lease
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.options import CommandOptions
+    from aioredis_kit.policy.commands import Arguments, CommandTraits
     from aioredis_kit.transport.command import Command
 
 
@@ -180,20 +182,23 @@ class Session(CommandClient):
     """
 
     _core: SessionCore
+    _is_pipelines = False
 
     @classmethod
-    def begin_on(cls, client: CommandClient, core: ClientCore, *, renews: bool) -> Self:
+    def begin_on(cls, client: CommandClient, core: ClientCore, *, renews: bool, is_pipelines: bool = False) -> Self:
         """Return a session of a client. It leases its connection later.
 
         Args:
             client: The client, or a view of it.
             core: Its core.
             renews: Whether it goes on on another connection when its own was lost.
+            is_pipelines: Whether it is for one pipeline alone, and ends with that.
         """
         session = cls.__new__(cls)
         own = SessionCore(core, client._options, renews=renews)  # noqa: SLF001  # of the same family
         plans = client._plans.copy(is_session=True)  # noqa: SLF001  # as above
         session._attach(own, plans, client._options, _SessionKeeper(own, client))  # noqa: SLF001  # as above
+        session._is_pipelines = is_pipelines  # noqa: SLF001  # as above
         return session
 
     async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
@@ -242,6 +247,36 @@ class Session(CommandClient):
         elif traits.name == "HELLO" and isinstance(reply, dict | list):
             core.note_protocol(3 if isinstance(reply, dict) else 2)
         return reply
+
+    # Pipelines.
+
+    def own_session(self) -> Session:
+        """See ``CommandClient``. A pipeline of a session watches on its connection."""
+        return self
+
+    async def end_session(self) -> None:
+        """See ``CommandClient``. A session that is the user's stays, without a watch."""
+        if self._is_pipelines:
+            self._core.end()
+        elif self._core.state.is_watching:
+            await self.execute_command("UNWATCH")
+
+    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:
+        """See ``CommandClient``."""
+        await self._core.begin()
+        for traits in self._traits(commands):
+            self._core.state.issued(traits)
+        self._core.reserve()
+        return self._core
+
+    def units_answered(self, commands: Sequence[Arguments]) -> None:
+        """See ``CommandClient``."""
+        for traits in self._traits(commands):
+            self._core.state.answered(traits)
+        self._core.reserve()
+
+    def _traits(self, commands: Sequence[Arguments]) -> list[CommandTraits]:
+        return [self._core.equipment.commands.classify(words) for words in commands]
 
     # Life.
 

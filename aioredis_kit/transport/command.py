@@ -110,6 +110,11 @@ class Command(Slot):
     __init__ = object.__init__  # who makes one sets its fields: a constructor in Python would cost 0.1 µs
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of its task."""
+        return self._loop
+
+    @property
     def due(self) -> float:
         """When its time is over, on the client's clock."""
         if self.deadline:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.transport.command import Command
 from aioredis_kit.wire.encoder import size_of
-from aioredis_kit.wire.inflight import SILENT, UNWRITTEN, Slot
+from aioredis_kit.wire.inflight import DONE, SILENT, UNWRITTEN, Slot
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 
 class Part(Slot):
-    """A command of a pipeline that is not its last one."""
+    """A command of a pipeline that is not its last one.
+
+    All of a unit is written with its first slot, so that the payload of the others is empty.
+    """
 
     __slots__ = ()
 
-    def __init__(self, payload: Payload, *, decode: bool) -> None:
-        super().__init__(payload, decode=decode)
-        self.state = SILENT
+    __init__ = object.__init__  # who makes one sets its fields: see ``Command``
 
     @property
     def is_answered(self) -> bool:
@@ -70,7 +71,9 @@ class Unit(Command):
 
     @property
     def replies(self) -> list[Any]:
-        """The replies that have come, in their order."""
+        """The replies to its parts that have come, in their order."""
+        if self.state == DONE:
+            return [part.reply for part in self.parts]
         return [part.reply for part in self.parts if part.is_answered]
 
     def renewed_due(self, last_read: float) -> float:
@@ -113,7 +116,8 @@ class Unit(Command):
         unit = new_unit(
             loop,
             self.commands,
-            [(slot.payload, slot.decode) for slot in self.slots],
+            self.slots[0].payload,
+            [slot.decode for slot in self.slots],
             options=self.options,
             is_transaction=self.is_transaction,
         )
@@ -124,7 +128,8 @@ class Unit(Command):
 def new_unit(
     loop: asyncio.AbstractEventLoop,
     commands: Sequence[tuple[Argument, ...]],
-    encoded: Sequence[tuple[Payload, bool]],
+    payload: Payload,
+    decode: Sequence[bool],
     *,
     options: CommandOptions,
     is_transaction: bool = False,
@@ -135,7 +140,8 @@ def new_unit(
     Args:
         loop: The client's event loop.
         commands: What was asked for, each name and its arguments.
-        encoded: What is sent, one entry for each reply: a payload, and whether the reply is decoded.
+        payload: What is sent.
+        decode: For each reply that will come, whether it is decoded.
         options: What the caller asked of all commands.
         is_transaction: Whether it is a ``MULTI`` block.
         previous: The unit before this one, of the same pipeline.
@@ -144,9 +150,16 @@ def new_unit(
     unit._loop = loop  # noqa: SLF001  # what a constructor would do
     unit.args = ("MULTI" if is_transaction else "PIPELINE",)
     unit.commands = commands
-    *first, (unit.payload, unit.decode) = encoded
-    unit.parts = tuple(Part(payload, decode=decode) for payload, decode in first)
-    unit.size = sum(size_of(payload) for payload, _ in encoded)
+    unit.size = size_of(payload)
+    parts = []
+    for each in decode[:-1]:
+        part: Part = Part()
+        part.payload, payload = payload, b""
+        part.decode = each
+        part.state = SILENT
+        parts.append(part)
+    unit.parts = tuple(parts)
+    unit.payload, unit.decode = payload, decode[-1]
     unit.options = options
     unit.deadline = 0.0
     unit.state = UNWRITTEN

@@ -1,0 +1,376 @@
+"""redis-py's pipelines on our connections.
+
+A pipeline is one unit on the shared lane, or on a connection of its own where it watches keys, or has commands that
+change their connection or block it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.client import Pipeline as StockPipeline
+from redis.exceptions import ResponseError, WatchError
+
+from aioredis_kit._redispy import EMPTY_RESPONSE
+from aioredis_kit.client.plans import PLAIN, refuse_unanswered
+from aioredis_kit.client.quick import Quick
+from aioredis_kit.exceptions import ConnectionLostError
+from aioredis_kit.pipeline.blocks import refusal_of_all, results_of_block, split
+from aioredis_kit.policy.commands import Lane, split_name
+from aioredis_kit.policy.retry import delay_after_refusal
+from aioredis_kit.transport.command import new_command
+from aioredis_kit.transport.units import new_unit
+from aioredis_kit.wire.encoder import join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aioredis_kit.client.commands import CommandClient
+    from aioredis_kit.client.issuing import Issuer
+    from aioredis_kit.client.plans import Plan
+    from aioredis_kit.options import CommandOptions
+    from aioredis_kit.policy.commands import Arguments, CommandTraits
+    from aioredis_kit.transport.units import Unit
+    from aioredis_kit.wire.encoder import Payload
+
+_ON_SHARED = frozenset({Lane.SHARED, Lane.EVERY_LINK})
+
+
+class _Entry:
+    """One command of a pipeline.
+
+    Attributes:
+        args: As it was given.
+        options: For its response callback.
+        plan: What to do with commands of this name.
+        words: What is sent: the name split at its spaces, and the arguments.
+        decode: Whether its reply is decoded.
+    """
+
+    __slots__ = ("args", "decode", "options", "plan", "words")
+
+    def __init__(
+        self, args: tuple[Any, ...], options: dict[str, Any], plan: Plan, words: Arguments, *, decode: bool
+    ) -> None:
+        self.args = args
+        self.options = options
+        self.plan = plan
+        self.words = words
+        self.decode = decode
+
+
+class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
+    """Commands that are sent together.
+
+    Made by ``client.pipeline()``. Used as redis-py's: its command methods note a command and return the pipeline;
+    ``execute`` sends them in one piece and returns the list of responses. With ``transaction`` they are a ``MULTI``
+    block. After ``watch`` commands are executed at once, on a connection of the pipeline's own, until ``multi``.
+
+    An error that ended it as a whole has ``maybe_executed``, and ``replies`` with the raw replies that had come.
+    """
+
+    def __init__(self, client: CommandClient, *, transaction: bool = True, shard_hint: str | None = None) -> None:
+        self._client = client
+        self._watcher: CommandClient | None = None  # the session that watches
+        # What redis-py's own methods read.
+        self.connection_pool = client.connection_pool
+        self.connection = None
+        self.response_callbacks = client.response_callbacks
+        self.is_transaction = transaction
+        self.shard_hint = shard_hint
+        self.watching = False
+        self.command_stack = []
+        self.scripts = set()
+        self.explicit_transaction = False
+
+    def _command(self, args: tuple[Any, ...]) -> Any:
+        if self.watching and not self.explicit_transaction:
+            return self.immediate_execute_command(*args)
+        self.command_stack.append((args, {}))
+        return self
+
+    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        """Execute a command at once: ``WATCH``, and what follows it up to ``multi``.
+
+        Raises:
+            WatchError: The connection was lost, and with it the watch.
+            RedisError: As ``execute_command`` of a client.
+
+        Cancellation:
+            As a command's.
+        """
+        client = self._client
+        if args[0] == "WATCH" or self.watching:
+            client = self._watcher = self._watcher or self._client.own_session()
+        try:
+            response = await client.execute_command(*args, **options)
+        except ConnectionLostError as error:
+            if not self.watching:
+                raise
+            await self.reset()
+            raise WatchError(f"The connection was lost while keys were watched: {error}") from error
+        if args[0] == "WATCH":
+            self.watching = True
+        elif args[0] in self.UNWATCH_COMMANDS:
+            self.watching = False
+        return response
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  # as redis-py
+        """Send all commands, and return their responses in their order. The pipeline is empty afterwards.
+
+        Args:
+            raise_on_error: Whether the first refusal is raised, instead of being one of the responses.
+
+        Raises:
+            DataError: An argument can't be encoded. Nothing was sent.
+            ConfigurationError: A command can't be sent on any connection. Nothing was sent.
+            WatchError: A watched key was changed, or the connection was lost before ``EXEC`` was sent.
+            ConnectionLostError: The connection was lost in the middle. A pipeline that only reads, and is no
+                transaction, is sent again instead.
+            CommandTimeoutError: No reply came for ``command_timeout``.
+            ResponseError: A command was refused.
+
+        Cancellation:
+            If nothing was written yet, nothing ever is. Otherwise the server may still run all of it; the replies are
+            read and dropped.
+        """
+        if not self.command_stack and not self.watching:
+            return []
+        try:
+            if self.scripts:
+                await self.load_scripts()
+            return await self._run(self.command_stack, raise_on_error=raise_on_error)
+        finally:
+            await self.reset()
+
+    async def reset(self) -> None:  # type: ignore[override]  # as redis-py's
+        """Forget all commands, and stop watching.
+
+        Cancellation:
+            Safe.
+        """
+        self.command_stack = []
+        self.scripts = set()
+        self.watching = False
+        self.explicit_transaction = False
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            await watcher.end_session()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
+        """As ``reset``."""
+        del close_connection_pool
+        await self.reset()
+
+    async def _run(self, stack: Any, *, raise_on_error: bool) -> list[Any]:
+        is_block = self.is_transaction or self.explicit_transaction
+        entries = self._read(stack, is_block=is_block)
+        needs_own, block_time = self._special_needs(entries, is_block=is_block)
+        session = self._watcher
+        if session is None and needs_own:
+            session = self._client.own_session()
+        try:
+            results = await self._send(session or self._client, entries, block_time, is_block=is_block)
+        finally:
+            if session is not None and session is not self._watcher:
+                await session.end_session()
+        if is_block:
+            results = self._results_of_block(results, entries)
+        if raise_on_error:
+            self._raise_first(entries, results, is_block=is_block)
+        return await self._respond(entries, results, is_block=is_block)
+
+    # What is sent.
+
+    def _read(self, stack: Any, *, is_block: bool) -> list[_Entry]:
+        client = self._client
+        by_name, decode = client._by_name, client._decode  # noqa: SLF001  # of the same family
+        entries = []
+        for args, options in stack:
+            try:
+                plan = by_name[args[0]]
+            except (KeyError, IndexError, TypeError):
+                plan = client._plans.make(args)  # noqa: SLF001  # as above
+            words = args if plan.prepare is None else split_name(args)
+            entry = _Entry(args, options, plan, words, decode=decode)
+            if options:
+                options.pop("keys", None)
+                if not is_block:
+                    entry.decode = client._read_options(options)  # noqa: SLF001  # as above
+            entries.append(entry)
+        return entries
+
+    def _special_needs(self, entries: Sequence[_Entry], *, is_block: bool) -> tuple[list[CommandTraits], float | None]:
+        """Return what makes it need a connection of its own, and for how long it may block, in seconds.
+
+        Raises:
+            ConfigurationError: A command can't be sent on any connection.
+        """
+        needs: list[CommandTraits] = []
+        block_time: float | None = 0.0
+        classify = self._client._core.equipment.commands.classify  # noqa: SLF001  # as above
+        for entry in entries:
+            if entry.plan.prepare is None:
+                continue
+            traits = classify(entry.words)
+            refuse_unanswered(traits)
+            own = traits.block_time(entry.words)
+            if own is not None and not is_block and block_time is not None:
+                block_time = block_time + own if own else None
+            if traits.lane not in _ON_SHARED and not (is_block and traits.is_blocking):
+                needs.append(traits)
+        return needs, block_time
+
+    async def _send(
+        self, client: CommandClient, entries: Sequence[_Entry], block_time: float | None, *, is_block: bool
+    ) -> list[Any]:
+        """Send it, again where the server did nothing; return all replies."""
+        encode = client._encode  # noqa: SLF001  # as above
+        if is_block:
+            sent = [entry.words for entry in entries if EMPTY_RESPONSE not in entry.options]
+            payloads = [encode(words) for words in (("MULTI",), *sent, ("EXEC",))]
+            decode = [client._decode] * len(payloads)  # noqa: SLF001  # as above
+        else:
+            sent = [entry.words for entry in entries]
+            payloads = [encode(words) for words in sent]
+            decode = [entry.decode for entry in entries]
+        traces = [*sent, ("EXEC",)] if is_block else sent
+        core = await client.begin_units(traces)
+        options = _with_block_time(client._options, block_time)  # noqa: SLF001  # as above
+        due = core.equipment.clock() + (math.inf if options.timeout is None else options.timeout)
+        attempt = 0
+        while True:
+            units = self._make_units(core, sent, payloads, decode, options, is_block=is_block)
+            replies = await self._send_once(core, units)
+            client.units_answered(traces)
+            self._note_obeyed(entries, replies, units[0], is_block=is_block)
+            refusal = refusal_of_all(replies, is_block=is_block)
+            delay = delay_after_refusal(attempt)
+            if refusal is None or not core.may_go_again(units[0], refusal) or self.watching:
+                return replies
+            if core.equipment.clock() + delay >= due:
+                return replies
+            attempt += 1
+            await asyncio.sleep(delay)
+
+    def _make_units(
+        self,
+        core: Issuer,
+        sent: Sequence[Arguments],
+        payloads: list[Payload],
+        decode: list[bool],
+        options: CommandOptions,
+        *,
+        is_block: bool,
+    ) -> list[Unit]:
+        loop = core.loop or core.admit()
+        limits = core.equipment.options
+        count = limits.connections
+        places: Iterable[slice] = [slice(None)]
+        if not is_block:
+            most_commands = -(-limits.commands_queue_max_length // count)
+            most_bytes = -(-limits.commands_queue_max_bytes // count)
+            places = split(payloads, most_commands=most_commands, most_bytes=most_bytes)
+        units: list[Unit] = []
+        for place in places:
+            unit = new_unit(
+                loop,
+                sent[place],
+                join(payloads[place]),
+                decode[place],
+                options=options,
+                is_transaction=is_block,
+                previous=units[-1] if units else None,
+            )
+            units.append(unit)
+        return units
+
+    async def _send_once(self, core: Issuer, units: list[Unit]) -> list[Any]:
+        try:
+            return await core.send_units(units)
+        except ConnectionLostError as error:
+            if self.watching and not error.maybe_executed:
+                raise WatchError(f"The connection was lost before EXEC was sent: {error}") from error
+            raise
+
+    # What came back.
+
+    def _note_obeyed(self, entries: Sequence[_Entry], replies: list[Any], unit: Unit, *, is_block: bool) -> None:
+        """Tell who wants to know of commands that the server has obeyed."""
+        if is_block:
+            replies = replies[-1] if isinstance(replies[-1], list) and len(replies[-1]) == len(entries) else []
+        for entry, reply in zip(entries, replies, strict=False):
+            if entry.plan.succeeded is not None and not isinstance(reply, Exception):
+                payload = self._client._encode(entry.words)  # noqa: SLF001  # of the same family
+                command = new_command(unit.loop, entry.words, payload, decode=False, options=unit.options)
+                command.lane = unit.lane
+                entry.plan.succeeded(entry.plan, command)
+
+    def _results_of_block(self, replies: list[Any], entries: Sequence[_Entry]) -> list[Any]:
+        left_out = {
+            place: entry.options[EMPTY_RESPONSE]
+            for place, entry in enumerate(entries)
+            if EMPTY_RESPONSE in entry.options
+        }
+        sent = [place for place in range(len(entries)) if place not in left_out]
+        for place, reply in zip(sent, replies[1:-1], strict=True):
+            if isinstance(reply, ResponseError):
+                self.annotate_exception(reply, place + 1, entries[place].args)
+        results, _ = results_of_block(replies, left_out, len(entries))
+        self.watching = False
+        return results
+
+    def _raise_first(self, entries: Sequence[_Entry], results: Sequence[Any], *, is_block: bool) -> None:
+        for place, result in enumerate(results):
+            if type(result) in PLAIN:
+                continue
+            entry = entries[place]
+            if isinstance(result, ResponseError) and (is_block or EMPTY_RESPONSE not in entry.options):
+                self.annotate_exception(result, place + 1, entry.args)
+                raise result
+            if isinstance(result, UnicodeDecodeError):
+                raise result
+
+    async def _respond(self, entries: Sequence[_Entry], results: Sequence[Any], *, is_block: bool) -> list[Any]:
+        """Return the responses that the results make."""
+        responses = []
+        for entry, result in zip(entries, results, strict=True):
+            callback, options = entry.plan.callback, entry.options
+            if type(result) not in PLAIN and isinstance(result, Exception):
+                is_given = not is_block and EMPTY_RESPONSE in options and isinstance(result, ResponseError)
+                responses.append(options[EMPTY_RESPONSE] if is_given else result)
+            elif callback is None:
+                responses.append(result)
+            else:
+                if options and not is_block:
+                    options.pop(EMPTY_RESPONSE, None)
+                response = callback(result, **options) if options else callback(result)
+                if type(response) not in PLAIN and isawaitable(response):
+                    response = await response
+                responses.append(response)
+        return responses
+
+    async def load_scripts(self) -> None:
+        """See that the server knows all scripts that are about to be run.
+
+        Cancellation:
+            Safe.
+        """
+        scripts = list(self.scripts)
+        client = self._watcher or self._client
+        known = await client.script_exists(*(script.sha for script in scripts))
+        for script, is_known in zip(scripts, known, strict=True):
+            if not is_known:
+                script.sha = await client.script_load(script.script)
+
+
+def _with_block_time(options: CommandOptions, block_time: float | None) -> CommandOptions:
+    if block_time is None:
+        return replace(options, timeout=None)
+    if block_time and options.timeout is not None:
+        return replace(options, timeout=options.timeout + block_time)
+    return options
