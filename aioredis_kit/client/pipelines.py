@@ -144,6 +144,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             if self.scripts:
                 await self.load_scripts()
             return await self._run(self.command_stack, raise_on_error=raise_on_error)
+        except ConnectionLostError as error:
+            if self.watching and not error.maybe_executed:
+                raise WatchError(f"The connection was lost before EXEC was sent: {error}") from error
+            raise
         finally:
             await self.reset()
 
@@ -245,7 +249,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         attempt = 0
         while True:
             units = self._make_units(core, sent, payloads, decode, options, is_block=is_block)
-            replies = await self._send_once(core, units)
+            replies = await core.send_units(units)
             client.units_answered(traces)
             self._note_obeyed(entries, replies, units[0], is_block=is_block)
             refusal = refusal_of_all(replies, is_block=is_block)
@@ -288,14 +292,6 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             )
             units.append(unit)
         return units
-
-    async def _send_once(self, core: Issuer, units: list[Unit]) -> list[Any]:
-        try:
-            return await core.send_units(units)
-        except ConnectionLostError as error:
-            if self.watching and not error.maybe_executed:
-                raise WatchError(f"The connection was lost before EXEC was sent: {error}") from error
-            raise
 
     # What came back.
 

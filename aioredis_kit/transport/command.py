@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 MANY: Final = 8
 """From so many on, commands that are answered by one read are many: see ``wake``."""
 
-_NOWHERE: Final = contextvars.Context()
+NOWHERE: Final = contextvars.Context()
+"""The context of what goes on with nothing."""
 
 
 class Taker(Protocol):
@@ -164,7 +165,7 @@ class Command(Slot):
     def abandon(self) -> None:
         """Note that nobody waits any more, and let the lane know if nothing was sent yet."""
         # It may stay in a queue for long, and is to keep nothing of its caller's alive there.
-        self._wakeup, self._context = _ignore, _NOWHERE
+        self._wakeup, self._context = ignore, NOWHERE
         if self.state == UNWRITTEN:
             self.state = WITHDRAWN
             self.lane.withdrawn(self)
@@ -246,12 +247,12 @@ class Query(Slot):
 
     def __init__(self, payload: Payload, answered: Callable[[Query], object] | None = None) -> None:
         super().__init__(payload, decode=True)
-        self._wakeup: Callable[[Any], object] = answered or _ignore
+        self._wakeup: Callable[[Any], object] = answered or ignore
         self._context = contextvars.Context()
 
 
-def _ignore(_: object) -> None:
-    pass
+def ignore(_: object) -> None:
+    """Go on with nothing: nobody waits."""
 
 
 def wake(

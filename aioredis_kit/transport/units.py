@@ -10,7 +10,7 @@ import contextvars
 import math
 from typing import TYPE_CHECKING, Any
 
-from aioredis_kit.transport.command import Command
+from aioredis_kit.transport.command import NOWHERE, Command, ignore
 from aioredis_kit.wire.encoder import size_of
 from aioredis_kit.wire.inflight import DONE, SILENT, UNWRITTEN, Slot
 
@@ -87,7 +87,8 @@ class Unit(Command):
             return math.inf
         if self.previous is not None:
             if self.previous.is_awaited:
-                return self.previous.due
+                self.deadline = self.previous.due
+                return self.deadline
             self.previous = None
             self.deadline = last_read + timeout
         answered = self._answered
@@ -148,6 +149,7 @@ def new_unit(
     """
     unit: Unit = Unit()
     unit._loop = loop  # noqa: SLF001  # what a constructor would do
+    unit._wakeup, unit._context = ignore, NOWHERE  # noqa: SLF001  # until it is awaited
     unit.args = ("MULTI" if is_transaction else "PIPELINE",)
     unit.commands = commands
     unit.size = size_of(payload)
