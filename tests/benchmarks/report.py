@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.clients import FLOOR, OURS, REDIS_PY
-from tests.benchmarks.speed import Cell, Results, Round
+from tests.benchmarks.speed import COMMANDS, Cell, Results, Round
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +41,7 @@ class Bound:
     limit: float
     is_maximum: bool = False
     loop: str | None = None
+    workloads: tuple[str, ...] = tuple(COMMANDS)
 
 
 BOUNDS = (
@@ -52,6 +53,11 @@ BOUNDS = (
     Bound(1000, "throughput", REDIS_PY, 14, loop="uvloop"),
     Bound(1, "throughput", REDIS_PY, 0.9),
     Bound(1, "CPU a command", REDIS_PY, 1.0, is_maximum=True),
+    Bound(1, "throughput", REDIS_PY, 3, workloads=("pipeline",)),
+    Bound(10, "throughput", REDIS_PY, 3, workloads=("pipeline",)),
+    Bound(1, "throughput", REDIS_PY, 5, workloads=("pubsub",)),
+    Bound(1, "throughput", REDIS_PY, 1, workloads=("blocking",)),
+    Bound(10, "throughput", REDIS_PY, 1, workloads=("blocking",)),
 )
 # Where the client and not the round trip decides.
 _CALLERS_FOR_SET = (100, 1000)
@@ -85,7 +91,7 @@ def judge_speed(results: Results) -> Iterator[Verdict]:
     for cell, rounds in results.items():
         for bound in BOUNDS:
             is_about_cell = bound.callers == cell.callers and bound.loop in (None, cell.loop)
-            if is_about_cell and {OURS, bound.other} <= rounds.keys():
+            if is_about_cell and cell.workload in bound.workloads and {OURS, bound.other} <= rounds.keys():
                 yield _hold_against(bound, cell, rounds)
         get = results.get(Cell("get", cell.callers, cell.loop), {})
         if cell.workload == "set" and cell.callers in _CALLERS_FOR_SET and OURS in get:
@@ -175,9 +181,10 @@ def _speed_table(loop: str, results: Results) -> str:
     for cell, rounds in results.items():
         if cell.loop == loop:
             row = [cell.workload, str(cell.callers)]
-            row += [f"{_median(rounds[client], 'throughput') / 1000:.1f}" for client in clients]
-            row += [f"{_ratio(rounds[OURS], rounds[other], 'throughput'):.2f}" for other in others]
-            row += [f"{_median(rounds[client], 'CPU a command') * 1e6:.2f}" for client in clients]
+            ran = rounds.keys()
+            row += [f"{_median(rounds[each], 'throughput') / 1000:.1f}" if each in ran else "" for each in clients]
+            row += [f"{_ratio(rounds[OURS], rounds[each], 'throughput'):.2f}" if each in ran else "" for each in others]
+            row += [f"{_median(rounds[each], 'CPU a command') * 1e6:.2f}" if each in ran else "" for each in clients]
             rows.append(row)
     title = f"{loop}: thousand commands a second, µs of client CPU a command"
     return f"{title}\n\n{_table(header, rows)}"

@@ -42,7 +42,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from aioredis_kit.testing.probe import Probe
-from tests.benchmarks.clients import ADAPTERS, LOOPS
+from tests.benchmarks.clients import ADAPTERS, FLOOR, LOOPS
+from tests.benchmarks.features import CALLERS, FEATURES
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -80,7 +81,8 @@ async def _hgetall(client: Any, turns: Iterable[int]) -> None:
 
 
 Workload = Callable[[Any, Iterable[int]], Awaitable[None]]
-WORKLOADS: dict[str, Workload] = {"get": _get, "set": _set, "hgetall": _hgetall}
+COMMANDS: dict[str, Workload] = {"get": _get, "set": _set, "hgetall": _hgetall}
+WORKLOADS = COMMANDS | FEATURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def measure_speed(server: RedisServer, plan: Plan) -> Results:
                     worker.ask(callers)
                 _place(callers, server.pid, *(worker.pid for worker in workers.values()))
                 print(f"speed: {loop}, {callers} callers", file=sys.stderr)
-                for workload, rounds in _alternate(workers, plan).items():
+                for workload, rounds in _alternate(workers, callers, plan).items():
                     results[Cell(workload, callers, loop)] = rounds
                 for worker in workers.values():
                     worker.ask(None)
@@ -153,14 +155,16 @@ def _place(callers: int, *pids: int) -> None:
             os.sched_setaffinity(pid, {min(cpus)} if callers == 1 else cpus)
 
 
-def _alternate(workers: dict[str, _Worker], plan: Plan) -> dict[str, dict[str, list[Round]]]:
+def _alternate(workers: dict[str, _Worker], callers: int, plan: Plan) -> dict[str, dict[str, list[Round]]]:
     rounds: dict[str, dict[str, list[Round]]] = {
-        workload: {client: [] for client in workers} for workload in plan.workloads
+        workload: {client: [] for client in workers if workload in COMMANDS or client != FLOOR}
+        for workload in plan.workloads
+        if callers in CALLERS.get(workload, (callers,))
     }
     for number in range(1 + plan.rounds):
         for workload, by_client in rounds.items():
-            for client, worker in workers.items():
-                measured = worker.ask((workload, plan.seconds))
+            for client in by_client:
+                measured = workers[client].ask((workload, plan.seconds))
                 if number > 0:
                     by_client[client].append(measured)
     return rounds
