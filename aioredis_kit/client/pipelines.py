@@ -10,7 +10,7 @@ import asyncio
 import math
 from dataclasses import replace
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.asyncio.client import Pipeline as StockPipeline
 from redis.exceptions import ResponseError, WatchError
@@ -27,17 +27,55 @@ from aioredis_kit.transport.units import new_unit
 from aioredis_kit.wire.encoder import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from aioredis_kit.client.commands import CommandClient
     from aioredis_kit.client.issuing import Issuer
-    from aioredis_kit.client.plans import Plan
+    from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.policy.commands import Arguments, CommandTraits
     from aioredis_kit.transport.units import Unit
     from aioredis_kit.wire.encoder import Payload
 
 _ON_SHARED = frozenset({Lane.SHARED, Lane.EVERY_LINK})
+
+
+class PipelineClient(Protocol):
+    """What a pipeline asks of the client that it was made by: see ``CommandClient``."""
+
+    _by_name: dict[Any, Plan]
+    _plans: Plans
+    _options: CommandOptions
+    _decode: bool
+    _encode: Callable[[Arguments], Payload]
+    _core: Any
+    response_callbacks: Any
+    connection_pool: Any
+
+    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
+        """Send one command and return its response."""
+        ...
+
+    def script_exists(self, *args: Any) -> Any:
+        """See redis-py."""
+
+    def script_load(self, script: Any) -> Any:
+        """See redis-py."""
+
+    def _read_options(self, options: dict[str, Any]) -> bool: ...
+
+    def own_session(self) -> PipelineClient:
+        """Return a client whose commands have one connection to themselves, for one pipeline."""
+        ...
+
+    async def end_session(self) -> None:
+        """Give up what ``own_session`` returned."""
+
+    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:
+        """Return what sends the units of a pipeline that has these commands."""
+        ...
+
+    def units_answered(self, commands: Sequence[Arguments]) -> None:
+        """Note that the commands of a pipeline were answered."""
 
 
 class _Entry:
@@ -73,9 +111,9 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
     An error that ended it as a whole has ``maybe_executed``, and ``replies`` with the raw replies that had come.
     """
 
-    def __init__(self, client: CommandClient, *, transaction: bool = True, shard_hint: str | None = None) -> None:
+    def __init__(self, client: PipelineClient, *, transaction: bool = True, shard_hint: str | None = None) -> None:
         self._client = client
-        self._watcher: CommandClient | None = None  # the session that watches
+        self._watcher: PipelineClient | None = None  # the session that watches
         # What redis-py's own methods read.
         self.connection_pool = client.connection_pool
         self.connection = None
@@ -230,7 +268,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         return needs, block_time
 
     async def _send(
-        self, client: CommandClient, entries: Sequence[_Entry], block_time: float | None, *, is_block: bool
+        self, client: PipelineClient, entries: Sequence[_Entry], block_time: float | None, *, is_block: bool
     ) -> list[Any]:
         """Send it, again where the server did nothing; return all replies."""
         encode = client._encode  # noqa: SLF001  # as above
