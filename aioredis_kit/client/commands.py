@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aioredis_kit.client.issuing import Issuer
-    from aioredis_kit.client.pipelines import PipelineClient
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions, RetryUnanswered
     from aioredis_kit.policy.commands import Arguments, Lane
@@ -169,7 +168,7 @@ class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixin
         """
         return Pipeline(self, transaction=transaction, shard_hint=shard_hint)
 
-    def own_session(self) -> PipelineClient:
+    def own_session(self) -> CommandClient:
         """Return a client whose commands have one connection to themselves, for one pipeline."""
         raise AssertionError  # each subclass knows how
 

@@ -27,7 +27,7 @@ from aioredis_kit.transport.units import new_unit
 from aioredis_kit.wire.encoder import join
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
@@ -46,7 +46,7 @@ class PipelineClient(Protocol):
     _plans: Plans
     _options: CommandOptions
     _decode: bool
-    _encode: Callable[[Arguments], Payload]
+    _encode: Any
     _core: Any
     response_callbacks: Any
     connection_pool: Any
@@ -63,9 +63,8 @@ class PipelineClient(Protocol):
 
     def _read_options(self, options: dict[str, Any]) -> bool: ...
 
-    def own_session(self) -> PipelineClient:
-        """Return a client whose commands have one connection to themselves, for one pipeline."""
-        ...
+    def own_session(self) -> Any:
+        """Return a client of this kind whose commands have one connection to themselves, for one pipeline."""
 
     async def end_session(self) -> None:
         """Give up what ``own_session`` returned."""
