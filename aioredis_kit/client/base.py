@@ -89,6 +89,11 @@ class ClientCore(Issuer):
         self._has_fallen_back = False  # to RESP2, and said so
 
     @property
+    def client(self) -> ClientCore:
+        """Itself: what a session's core has under this name."""
+        return self
+
+    @property
     def is_open(self) -> bool:
         """See ``RedisClient.is_open``."""
         return self.state in _OPEN
@@ -102,6 +107,16 @@ class ClientCore(Issuer):
     def socket_writes(self) -> int:
         """See ``RedisClient.socket_writes``."""
         return 0 if self._life is None else self._life.router.socket_writes
+
+    @property
+    def orphaned_replies(self) -> int:
+        """See ``RedisClient.orphaned_replies``."""
+        return 0 if self._life is None else self._life.router.route(()).dedicated.orphaned_replies
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """See ``RedisClient.unknown_outcomes``."""
+        return 0 if self._life is None else self._life.router.route(()).dedicated.unknown_outcomes
 
     def forget_plans(self) -> None:
         """Make all plans anew."""

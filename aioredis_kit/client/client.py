@@ -220,6 +220,16 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
         return self._core.socket_writes
 
     @property
+    def orphaned_replies(self) -> int:
+        """How many replies came to blocking commands whose callers had gone, since it was last opened."""
+        return self._core.orphaned_replies
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """How many blocking commands ended without anybody knowing what they had done, since it was last opened."""
+        return self._core.unknown_outcomes
+
+    @property
     def state(self) -> ClientState:
         """What it is doing."""
         return self._core.state

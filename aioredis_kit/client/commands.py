@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
+from aioredis_kit.client.monitoring import BUFFERED, Monitor
 from aioredis_kit.client.pipelines import Pipeline
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.client.pool import PoolView
@@ -194,6 +195,19 @@ class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixin
 
     def units_answered(self, commands: Sequence[Arguments]) -> None:
         """Note that the commands of a pipeline were answered."""
+
+    # What has a connection or an object of its own.
+
+    def monitor(self, *, buffered: int = BUFFERED) -> Monitor:
+        """Return what tells of every command that the server executes. See redis-py.
+
+        Args:
+            buffered: How many lines it keeps that nobody has taken yet; then the oldest is dropped and counted.
+
+        Raises:
+            ConfigurationError: ``buffered`` is no number from 1 on.
+        """
+        return Monitor(self, buffered=buffered)
 
     def with_options(
         self,

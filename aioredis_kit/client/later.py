@@ -32,20 +32,3 @@ class NotYet:
             ConfigurationError: Always.
         """
         _refuse("keyspace_notifications()", "a connection for pushes")
-
-    def monitor(self) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        _refuse("monitor()", "a dedicated connection")
-
-    @classmethod
-    def from_pool(cls, *_: Any, **__: Any) -> NoReturn:
-        """Not supported yet.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        _refuse("from_pool()", "to read a pool's options")

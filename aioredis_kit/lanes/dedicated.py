@@ -85,6 +85,7 @@ class Lease:
         is_lost: Whether its connection has ended.
         blocked: The blocking command that is on it.
         on_push: Told what the server pushes.
+        on_closing: Told that the client is being closed, so that the lease comes back soon.
     """
 
     def __init__(self, lane: DedicatedLane, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,6 +96,7 @@ class Lease:
         self.is_lost = False
         self.blocked: BlockingCall | None = None
         self.on_push: Callable[[list[Any]], object] | None = None
+        self.on_closing: Callable[[KitError], object] | None = None
 
     @property
     def link(self) -> Link:
@@ -214,7 +216,7 @@ class DedicatedLane:
         if lease not in self._lent:
             return
         self._lent.discard(lease)
-        lease.on_push = None
+        lease.on_push = lease.on_closing = None
         lease.link.is_reserved = False
         if lease.is_lost:
             self._open_more()
@@ -411,9 +413,11 @@ class DedicatedLane:
         self._fail_waiters(refusal)
         for _, lease in list(self._idle):
             self._close(lease, "the client is closed")
-        for lease in self._lent:
+        for lease in list(self._lent):
             if lease.blocked is not None:
                 lease.blocked.refuse(refusal)
+            if lease.on_closing is not None:
+                lease.on_closing(refusal)
         self._drained = self._loop.create_future()
         self._look_if_drained()
         return self._drained

@@ -121,6 +121,11 @@ class Connection:
         return self._machine.bytes_in_flight
 
     @property
+    def failure(self) -> KitError | None:
+        """Why it has ended, once it has."""
+        return self._failure
+
+    @property
     def is_ready(self) -> bool:
         """Whether the handshake is done and the connection neither ended nor is being closed."""
         return self._machine.state is State.READY
