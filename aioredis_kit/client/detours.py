@@ -50,15 +50,18 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
     endpoint = core.route(args)
     traits = core.equipment.commands.classify(args)
     due = core.due(options)
+    desired = await endpoint.desired_behind_fences(due)
     attempt = 0
     while True:
-        lease = await endpoint.dedicated.acquire(traits.name, due)
+        lease = await endpoint.dedicated.acquire(traits.name, due, desired)
         began = core.equipment.clock()
         reply = await block(endpoint, lease, args, traits, options, decode=decode)
         if not isinstance(reply, BaseException):
             return reply
         now = core.equipment.clock()
-        if isinstance(reply, ConnectionLostError):
+        if isinstance(reply, ConnectionLostError) and not reply.maybe_executed:
+            pass  # the lease was lost in the moment in which it was lent
+        elif isinstance(reply, ConnectionLostError):
             args_left = with_block_time(traits, args, now - began)
             if args_left is None or not is_repeated_alike(traits, args) or not _may_repeat(endpoint, args, options):
                 raise reply
@@ -84,6 +87,7 @@ async def block(
 
     Raises:
         CommandTimeoutError: It was not answered within its block time and ``options.timeout`` more.
+        ClientClosedError: The client is being closed.
 
     Cancellation:
         As ``execute_blocking``.
@@ -93,9 +97,13 @@ async def block(
     loop = asyncio.get_running_loop()
     payload = endpoint.encode(args)
     command = new_command(loop, args, payload, decode=decode, options=replace(options, timeout=None), deadline=math.inf)
-    call = BlockingCall(endpoint.dedicated, lease, command, endpoint.unblocker, gives_back=gives_back)
+    call = BlockingCall(
+        endpoint.dedicated, lease, command, endpoint.unblocker, takes=traits.is_blocking, gives_back=gives_back
+    )
     try:
         return await call.wait(timeout)
+    except ConnectionLostError as error:
+        return error
     except TimeoutError:
         diagnosis = TimeoutDiagnosis(
             timeout=timeout or 0.0,
@@ -111,15 +119,22 @@ async def block(
             f"{traits.name} was not answered within {timeout:g} s, its block time included: the server or the network "
             "is stalled",
             diagnosis=diagnosis,
-            maybe_executed=True,
+            maybe_executed=command.was_sent,
         ) from None
 
 
-async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptions) -> Any:
+async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptions, *, decode: bool) -> Any:
     """Run ``SELECT`` or ``AUTH`` on all shared connections, between earlier and later commands; return its reply.
+
+    Args:
+        core: The client's core.
+        args: The command.
+        options: How long it may take.
+        decode: Whether the reply becomes ``str``.
 
     Raises:
         ConfigurationError: ``AUTH``, although a credential provider says who to be.
+        NotConnectedError: There is no connection, and no offline queue.
         CommandTimeoutError: It was not executed in time, or nobody knows.
         Exception: What took the reply's place.
 
@@ -129,12 +144,11 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
     changes = _changes(core, args)
     endpoint = core.route(args)
     fence = endpoint.make_fence(args, **changes)
-    endpoint.spawn(fence.run, "fence")
     try:
         async with asyncio.timeout(options.timeout):
             await asyncio.wait((fence.outcome,))
     except (asyncio.CancelledError, TimeoutError) as error:
-        fence.is_wanted = False
+        fence.withdraw()
         if isinstance(error, asyncio.CancelledError):
             raise
         timeout = options.timeout or 0.0
@@ -155,13 +169,13 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
     reply = fence.outcome.result()
     if isinstance(reply, BaseException):
         raise reply
-    return reply
+    return reply if decode or not isinstance(reply, str) else reply.encode()
 
 
 def _changes(core: ClientCore, args: Arguments) -> dict[str, object]:
     """Return what a command changes of what connections are to be."""
-    name, *values = (arg.decode("latin-1") if isinstance(arg, bytes) else str(arg) for arg in args)
-    if name.upper() == "SELECT":
+    name, *values = (core.equipment.encoder.to_bytes(arg) for arg in args)
+    if name.upper() == b"SELECT":
         with suppress(ValueError, IndexError):
             return {"db": int(values[0])}
         return {}  # the server refuses it
@@ -170,7 +184,11 @@ def _changes(core: ClientCore, args: Arguments) -> dict[str, object]:
             "AUTH: the credential_provider says who this client is; use duplicate(username=…, password=…) to be "
             "somebody else"
         )
-    match values:
+    try:
+        texts = [value.decode(core.equipment.options.encoding) for value in values]
+    except UnicodeDecodeError:
+        raise ConfigurationError("AUTH: user and password have to be text in the client's encoding") from None
+    match texts:
         case [password]:
             return {"credentials": Credentials(None, password)}
         case [username, password]:

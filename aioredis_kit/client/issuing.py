@@ -132,7 +132,7 @@ class Issuer(ABC):
                 unit.dispatch(units[0].lane if unit.previous is not None else self.lane)
             for unit in units:
                 await _collect(unit, replies)
-        except BaseException as error:
+        except BaseException as error:  # whatever it was: raised again
             for unit in units:
                 if unit.is_awaited and hasattr(unit, "lane"):
                     unit.abandon()
@@ -159,6 +159,7 @@ class Issuer(ABC):
             command.lane.drop(error)
             raise error
         attempt = 0
+        lane, holds = command.lane, command.lane.holds
         while isinstance(reply, BaseException):
             refusal = reply
             if (
@@ -173,6 +174,8 @@ class Issuer(ABC):
                 raise refusal
             await asyncio.sleep(delay)
             if self.loop is None:
+                raise refusal
+            if lane.holds != holds:  # behind a SELECT it would go to another database
                 raise refusal
             command = command.again(self.loop)
             reply = await self.send(command)

@@ -188,6 +188,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         finally:
             await self.reset()
 
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002  # as redis-py
+        """Return another pipeline of the same client, which is what redis-py's does."""
+        return Pipeline(self._client, transaction=transaction, shard_hint=shard_hint)
+
     async def reset(self) -> None:  # type: ignore[override]  # as redis-py's
         """Forget all commands, and stop watching.
 
@@ -296,7 +300,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             if core.equipment.clock() + delay >= due:
                 return replies
             attempt += 1
+            lane, holds = units[0].lane, units[0].lane.holds
             await asyncio.sleep(delay)
+            if lane.holds != holds:  # behind a SELECT it would go to another database
+                return replies
 
     def _make_units(
         self,

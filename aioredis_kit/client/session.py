@@ -9,15 +9,16 @@ import weakref
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ExecAbortError, ResponseError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE
 from aioredis_kit.client.commands import CommandClient
 from aioredis_kit.client.detours import block
 from aioredis_kit.client.issuing import Issuer
+from aioredis_kit.client.subscribing import WithPubSub
 from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, error_code, one_for_each
 from aioredis_kit.policy.commands import Lane
-from aioredis_kit.policy.retry import NOTHING_DONE
+from aioredis_kit.policy.retry import NOTHING_DONE, delay_after_refusal
 from aioredis_kit.policy.session import SessionState
 from aioredis_kit.transport.command import new_command
 
@@ -90,19 +91,26 @@ class SessionCore(Issuer):
         Cancellation:
             Safe. Nothing was leased.
         """
-        while self._beginning is not None:
-            await asyncio.wait((self._beginning,))
-        if self._refusal is not None:
-            raise one_for_each(self._refusal)
-        if self.lease is not None:
+        while True:
+            while self._beginning is not None:
+                await asyncio.wait((self._beginning,))
+            if self._refusal is not None:
+                raise one_for_each(self._refusal)
+            lease = self.lease
+            if lease is None:
+                break
             self.client.check_home()
-            if not self.lease.is_lost:
+            if ending := [call for call in lease.calls if call.is_ending]:
+                await asyncio.wait((ending[0].ended,))  # what ends it could end the next one as well
+            elif lease.is_lost:
+                self._lose()
+            else:
                 return
-            self._lose()
-        endpoint = self.client.route(())
+        endpoint, due = self.client.route(()), self.client.due(self._options)
         self._beginning = beginning = asyncio.get_running_loop().create_future()
         try:
-            lease = await endpoint.dedicated.acquire("session", self.client.due(self._options))
+            desired = await endpoint.desired_behind_fences(due)
+            lease = await endpoint.dedicated.acquire("session", due, desired)
         finally:
             self._beginning = None
             beginning.set_result(None)
@@ -115,7 +123,7 @@ class SessionCore(Issuer):
 
     def abandoned(self) -> None:
         """No façade refers to it any more."""
-        if self.lease is None:
+        if self.lease is None or self.lease.is_lost:
             return
         loop = self.lease.queue.loop
         if not loop.is_closed():
@@ -125,7 +133,8 @@ class SessionCore(Issuer):
     def reserve(self) -> None:
         """Keep the client's own commands off the connection while they would disturb it."""
         if self.lease is not None:
-            self.lease.link.is_reserved = self.state.is_in_transaction or self.lease.blocked is not None
+            self.lease.is_in_transaction = self.state.is_in_transaction
+            self.lease.reserve()
 
     def note_protocol(self, protocol: int) -> None:
         """Shape responses for the protocol that the connection speaks from now on."""
@@ -141,7 +150,7 @@ class SessionCore(Issuer):
         """See ``Issuer``."""
         self.client.check_home()
 
-    def may_go_again(self, command: Command, refusal: Exception) -> bool:  # noqa: ARG002  # whatever it was
+    def may_go_again(self, command: Command | None, refusal: Exception) -> bool:  # noqa: ARG002  # whatever it was
         """See ``Issuer``. Not in the middle of a transaction, which is answered as a whole."""
         return not self.state.is_in_transaction and error_code(refusal) in NOTHING_DONE
 
@@ -157,21 +166,29 @@ class SessionCore(Issuer):
 
     def _lose(self) -> None:
         """Note that the connection is gone, and what was done to it."""
+        cause = self.lease.queue.refusal if self.lease is not None else None
         self._give_back()
-        if not self._renews:
-            self._refusal = ConnectionLostError(
-                "the session's connection was lost, and with it what was done to it: begin another session"
+        if self._refusal is None and not self._renews:
+            self._refusal = (
+                cause
+                if isinstance(cause, ClientClosedError)
+                else ConnectionLostError(
+                    "the session's connection was lost, and with it what was done to it: begin another session"
+                )
             )
+            self._refusal.__cause__ = self._refusal.__cause__ or cause
+        if self._refusal is not None:
             raise one_for_each(self._refusal)
 
     def _give_back(self) -> None:
         lease, self.lease, self.loop = self.lease, None, None
         if lease is not None:
             lease.is_dirty = lease.is_dirty or self.state.is_dirty
+            lease.is_beyond_reset = lease.is_beyond_reset or self.state.is_beyond_reset
             self.endpoint.dedicated.release(lease)
 
 
-class Session(CommandClient):
+class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's own mixins disagree
     """A client whose commands have one connection to themselves, so that they may change its state.
 
     Made by ``RedisClient.dedicated``. Commands are sent in the order in which they are issued. When the connection is
@@ -182,6 +199,7 @@ class Session(CommandClient):
     """
 
     _core: SessionCore
+    _core_kind: type[SessionCore] = SessionCore
     _is_pipelines = False
 
     @classmethod
@@ -195,7 +213,7 @@ class Session(CommandClient):
             is_pipelines: Whether it is for one pipeline alone, and ends with that.
         """
         session = cls.__new__(cls)
-        own = SessionCore(core, client._options, renews=renews)  # noqa: SLF001  # of the same family
+        own = cls._core_kind(core, client._options, renews=renews)  # noqa: SLF001  # of the same family
         plans = client._plans.copy(is_session=True)  # noqa: SLF001  # as above
         session._attach(own, plans, client._options, _SessionKeeper(own, client))  # noqa: SLF001  # as above
         session._is_pipelines = is_pipelines  # noqa: SLF001  # as above
@@ -224,29 +242,49 @@ class Session(CommandClient):
     async def _execute_alone(self, args: tuple[Any, ...], *, decode: bool) -> Any:
         """Execute what changes the connection's state, or blocks it; return its reply."""
         core = self._core
+        traits = core.equipment.commands.classify(args)
+        due = core.client.due(self._options)
+        attempt = 0
+        while True:
+            reply = await self._try_alone(args, traits, decode=decode)
+            if not isinstance(reply, BaseException):
+                break
+            delay = delay_after_refusal(attempt)
+            has_time = core.equipment.clock() + delay < due
+            if not has_time or not isinstance(reply, Exception) or not core.may_go_again(None, reply):
+                raise reply
+            await asyncio.sleep(delay)
+            attempt += 1
+        if traits.name == "RESET":
+            core.note_protocol(2)
+        elif traits.name == "HELLO" and isinstance(reply, dict | list):
+            core.note_protocol(3 if isinstance(reply, dict) else 2)
+        return reply
+
+    async def _try_alone(self, args: tuple[Any, ...], traits: CommandTraits, *, decode: bool) -> Any:
+        """Execute it once; return its reply, or the exception that takes the place of one."""
+        core = self._core
         lease, state = core.lease, core.state
         if lease is None:
             core.admit()
             raise AssertionError
-        traits = core.equipment.commands.classify(args)
+        payload = self._encode(args)
         state.issued(traits)
         core.reserve()
         try:
             if traits.block_time(args) is not None and not state.is_in_transaction:
                 reply = await block(core.endpoint, lease, args, traits, self._options, decode=decode, gives_back=False)
             else:
-                command = new_command(lease.queue.loop, args, self._encode(args), decode=decode, options=self._options)
+                command = new_command(lease.queue.loop, args, payload, decode=decode, options=self._options)
                 reply = await core.send(command)
-            state.answered(traits)
+            state.answered(traits, is_refused=isinstance(reply, Exception) and not isinstance(reply, ExecAbortError))
         finally:
             core.reserve()
-        if isinstance(reply, BaseException):
-            raise reply
-        if traits.name == "RESET":
-            core.note_protocol(2)
-        elif traits.name == "HELLO" and isinstance(reply, dict | list):
-            core.note_protocol(3 if isinstance(reply, dict) else 2)
         return reply
+
+    def client(self) -> Session:
+        """Return another session of the same client, as redis-py's method of this name does."""
+        return Session.begin_on(self, self._core.client, renews=True)
 
     # Pipelines.
 
@@ -277,6 +315,9 @@ class Session(CommandClient):
 
     def _traits(self, commands: Sequence[Arguments]) -> list[CommandTraits]:
         return [self._core.equipment.commands.classify(words) for words in commands]
+
+    def _client_core(self) -> ClientCore:
+        return self._core.client
 
     # Life.
 
@@ -311,7 +352,8 @@ class Session(CommandClient):
     @property
     def is_open(self) -> bool:
         """Whether it has a connection."""
-        return self._core.lease is not None
+        lease = self._core.lease
+        return lease is not None and not lease.is_lost
 
     @property
     def is_ready(self) -> bool:

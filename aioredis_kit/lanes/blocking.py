@@ -12,6 +12,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any, Final
 
 from aioredis_kit.exceptions import KitError, one_for_each
+from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +46,13 @@ class Unblocker:
         self._encode = encode
         self.spawn = spawn
 
-    async def unblock(self, client_id: int, settled: asyncio.Future[None]) -> None:
+    async def unblock(self, client_id: int, settled: asyncio.Future[None]) -> bool:
         """Tell the server to end what a connection waits for, until that has been answered, or for a while.
 
         ``CLIENT UNBLOCK`` answers 0 to a connection that does not wait: not yet, or not any more.
+
+        Returns:
+            Whether none of them is still on its way. One that is might end the connection's next blocking command.
 
         Cancellation:
             Safe.
@@ -57,50 +61,70 @@ class Unblocker:
         end = loop.time() + PATIENCE
         pause = _FIRST_PAUSE
         payload = self._encode(("CLIENT", "UNBLOCK", client_id))
+        answer: asyncio.Future[Any] | None = None
+        was_lost = False
         while not settled.done() and (left := end - loop.time()) > 0:
             answer = self._ask(payload)
-            if answer is None:
-                await asyncio.wait((settled,), timeout=min(pause, left))
-            else:
-                await asyncio.wait((settled, answer), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                if not answer.done():
-                    continue
-                if isinstance(answer.result(), Exception):
-                    return  # no right to, or no such command
-                await asyncio.wait((settled,), timeout=min(left if answer.result() else pause, end - loop.time()))
+            wanted = (settled,) if answer is None else (settled, answer)
+            wait = min(pause, left) if answer is None else left
+            await asyncio.wait(wanted, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            if answer is not None and answer.done():
+                reply = answer.result()
+                was_lost |= isinstance(reply, KitError)
+                if isinstance(reply, Exception) and not isinstance(reply, KitError):
+                    break  # no right to, or no such command
+                has_hit = isinstance(reply, int) and reply > 0
+                await asyncio.wait((settled,), timeout=max(min(left if has_hit else pause, end - loop.time()), 0.0))
             pause = min(pause * 2, _LONGEST_PAUSE)
+        if answer is not None and not answer.done():
+            await asyncio.wait((answer,), timeout=max(end - loop.time(), 0.0))
+        return not was_lost and (answer is None or (answer.done() and not isinstance(answer.result(), KitError)))
 
 
 class BlockingCall:
     """One blocking command on a lease, from its dispatch to its reply, whoever waits for that.
 
     Lifecycle: ``wait`` once. After it, the lease is given back if ``gives_back`` is set, as soon as the command has
-    been answered.
+    been answered and nothing is on its way any more that was to end it.
 
     Args:
         lane: The dedicated lane.
         lease: The lease that it is sent on.
         command: The command. It is to have no deadline.
         unblocker: Ends it when its caller has gone.
+        takes: Whether its reply is something that the server has given away, and nobody will see again.
         gives_back: Whether the lease is given back afterwards.
 
     Attributes:
         command: The command.
+        settled: Done when its reply is here, or will never be.
+        ended: Done when the connection is free of it.
+        is_ending: Whether it is being unblocked.
     """
 
     def __init__(
-        self, lane: DedicatedLane, lease: Lease, command: Command, unblocker: Unblocker, *, gives_back: bool
+        self,
+        lane: DedicatedLane,
+        lease: Lease,
+        command: Command,
+        unblocker: Unblocker,
+        *,
+        takes: bool,
+        gives_back: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.command = command
+        self.settled: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.is_ending = False
         self._lane = lane
         self._lease = lease
         self._unblocker = unblocker
+        self._takes = takes
         self._gives_back = gives_back
         self._refusal: KitError | None = None
-        self._is_ending = False
+        self._is_orphan_noted = False
         self._outcome: asyncio.Future[Any] = loop.create_future()  # what the caller waits for
-        self._settled: asyncio.Future[None] = loop.create_future()  # the reply is here, or will never be
         command.add_done_callback(self._answered, context=contextvars.Context())
 
     async def wait(self, timeout: float | None) -> Any:
@@ -114,71 +138,96 @@ class BlockingCall:
             KitError: The lease can't be used any more; nothing was sent.
 
         Cancellation:
-            It is unblocked in the background, and a reply that comes all the same is reported.
+            If it was not written yet it never is. Otherwise it is unblocked in the background, and a reply that comes
+            all the same is reported.
         """
         lease = self._lease
+        lease.calls.append(self)
+        lease.reserve()
         try:
+            self._lane.check_open()
             self.command.dispatch(lease.queue)
         except BaseException:
-            self._give_back()
+            self._end()
             raise
-        lease.blocked = self
-        lease.link.is_reserved = True
         try:
             if timeout is None:
                 return await self._outcome
             async with asyncio.timeout(timeout):
                 return await self._outcome
         except (asyncio.CancelledError, TimeoutError):
-            if self._settled.done():  # it was answered, and at the same moment its caller was called off
+            if self.command.state == UNWRITTEN:
+                self.command.abandon()
+                self._settle()
+            elif self.settled.done():  # it was answered, and at the same moment its caller was called off
                 self._note_orphan()
             else:
-                self._end()
+                self._call_off()
             raise
 
     def refuse(self, refusal: KitError) -> None:
         """End it now; if nothing was taken, its caller gets this error."""
-        self._refusal = refusal
-        self._end()
+        self._refusal = self._refusal or refusal
+        if self.command.state == UNWRITTEN:
+            self.command.fail(one_for_each(refusal))
+        else:
+            self._call_off()
 
-    def _end(self) -> None:
-        if self._is_ending or self._settled.done():
+    def _call_off(self) -> None:
+        if self.is_ending or self.settled.done():
             return
-        self._is_ending = True
+        self.is_ending = True
         if not self._unblocker.spawn(self._unblock, "unblock"):
-            self._lane.discard(self._lease, "its blocking command can't be ended otherwise")
+            self._lane.close_lease(self._lease, "its blocking command can't be ended otherwise")
+            self._end()
 
     async def _unblock(self) -> None:
-        connection = self._lease.link.connection
-        client_id = connection.client_id if connection is not None else None
+        """Have the server end it. If that can't be done, or could end the next one as well, close the connection."""
+        lease = self._lease
+        is_over = False
+        if self.ended.done():  # this job failed before
+            return
         try:
+            for call in lease.calls[: lease.calls.index(self)]:  # to unblock is to unblock the first
+                await asyncio.wait((call.settled,))
+            connection = lease.link.connection
+            client_id = connection.client_id if connection is not None else None
             if client_id is not None:
-                await self._unblocker.unblock(client_id, self._settled)
+                is_over = await self._unblocker.unblock(client_id, self.settled)
         finally:
-            if not self._settled.done():
-                self._lane.discard(self._lease, "its blocking command did not end")
+            if not self.settled.done() or not is_over:
+                self._lane.close_lease(lease, "its blocking command did not end")
+            self._end()
 
     def _answered(self, command: Command) -> None:
         """Take the reply."""
-        lease, reply = self._lease, command.reply
-        lease.blocked = None
-        lease.link.is_reserved = False
-        self._settled.set_result(None)
         if self._outcome.done():
             self._note_orphan()
-        elif self._refusal is not None and reply is None:
+        elif self._refusal is not None and command.reply is None:
             self._outcome.set_result(one_for_each(self._refusal))
         else:
-            self._outcome.set_result(reply)
-        self._give_back()
+            self._outcome.set_result(command.reply)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.settled.set_result(None)
+        if not self.is_ending:
+            self._end()
 
     def _note_orphan(self) -> None:
         reply = self.command.reply
+        if self._is_orphan_noted:
+            return
+        self._is_orphan_noted = True
         if isinstance(reply, KitError):
             self._lane.unknown_outcomes += 1
-        elif reply is not None and not isinstance(reply, Exception):
+        elif self._takes and reply is not None and not isinstance(reply, BaseException):
             self._lane.orphaned(self.command)
 
-    def _give_back(self) -> None:
-        if self._gives_back:
-            self._lane.release(self._lease)
+    def _end(self) -> None:
+        lease = self._lease
+        self.ended.set_result(None)
+        lease.calls.remove(self)
+        lease.reserve()
+        if self._gives_back or lease.is_leaving:
+            self._lane.release(lease)

@@ -9,6 +9,8 @@ Rules of this file:
    turn of the loop, or closes it. The number of leases, and of those being opened, stays within the limit.
 2. Waiting users are served in the order in which they came; nobody overtakes them.
 3. Connections are opened by the client's own jobs, not by the users who wait for them, who may be cancelled.
+4. Whoever waits gets a connection as connections were to be when the waiting began: a ``SELECT`` that comes later
+   does not move a command to another database.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import asyncio
 import functools
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.events import Orphaned
 from aioredis_kit.exceptions import (
     AuthenticationFailedError,
+    ClientClosedError,
     ConnectError,
     ConnectionLostError,
     NotConnectedError,
@@ -37,10 +41,10 @@ if TYPE_CHECKING:
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.blocking import BlockingCall
+    from aioredis_kit.lanes.desired import Desired
     from aioredis_kit.lanes.link import Link
     from aioredis_kit.options import Options
     from aioredis_kit.transport.command import Command
-    from aioredis_kit.wire.encoder import Payload
     from aioredis_kit.wire.handshake import Introduction
 
 IDLE_LIFE: Final = 30.0
@@ -57,14 +61,8 @@ class DedicatedLaneOwner(Protocol):
         """Run a function as a job of the client; tell whether that can still be done."""
         ...
 
-    def ask(self, payload: Payload) -> asyncio.Future[Any] | None:
-        """Send a command of the client's own on a shared link. See ``LinkQueue.ask``."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """The version of what connections are to be."""
-        ...
+    desired: Desired
+    """What connections are to be."""
 
     async def introduce(self, *, wants_id: bool) -> Introduction:
         """Return what a connection that is made now is to become."""
@@ -82,8 +80,11 @@ class Lease:
         queue: The queue in front of its link.
         holder: What it was lent for: the name of a command, or ``session``.
         is_dirty: Whether something was done to it that the next user must not see.
+        is_beyond_reset: Whether that can't be undone for sure.
+        is_in_transaction: Whether the server is, or may be, in the middle of a transaction of its user's.
+        is_leaving: Whether its user has given it back, while blocking commands are still on it.
         is_lost: Whether its connection has ended.
-        blocked: The blocking command that is on it.
+        calls: The blocking commands that are on it, in the order in which they were sent.
         on_push: Told what the server pushes.
         on_closing: Told that the client is being closed, so that the lease comes back soon.
     """
@@ -93,8 +94,11 @@ class Lease:
         self.queue = LinkQueue(self, limits, may_repeat=None, loop=loop, clock=lane.clock)
         self.holder = ""
         self.is_dirty = False
+        self.is_beyond_reset = False
+        self.is_in_transaction = False
+        self.is_leaving = False
         self.is_lost = False
-        self.blocked: BlockingCall | None = None
+        self.calls: list[BlockingCall] = []
         self.on_push: Callable[[list[Any]], object] | None = None
         self.on_closing: Callable[[KitError], object] | None = None
 
@@ -108,6 +112,19 @@ class Lease:
         """As which version of what connections are to be it was introduced."""
         connection = self.link.connection
         return -1 if connection is None else connection.introduction.version
+
+    @property
+    def is_as_new(self) -> bool:
+        """Whether the next user would notice nothing of the last one.
+
+        A command that is still in flight may do anything, or block.
+        """
+        connection = self.link.connection
+        return not self.is_dirty and connection is not None and not connection.in_flight
+
+    def reserve(self) -> None:
+        """Keep the client's own commands off the connection while they would disturb it, or wait for long."""
+        self.link.is_reserved = self.is_in_transaction or bool(self.calls)
 
     def drop(self, error: KitError) -> None:
         """Close it."""
@@ -137,13 +154,26 @@ class Lease:
             self.on_push(pushes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """Who waits for a lease.
+
+    Attributes:
+        lease: What was lent.
+        desired: What its connection is to be.
+    """
+
+    lease: asyncio.Future[Lease]
+    desired: Desired
+
+
 class DedicatedLane:
     """All leases of one address.
 
     Args:
         owner: The endpoint.
         options: How many leases there may be.
-        make_link: Makes a link for a queue.
+        make_link: Makes a link for a queue, whose connection becomes what was desired at some time.
         loop: The client's event loop.
         clock: The client's clock.
 
@@ -158,7 +188,7 @@ class DedicatedLane:
         owner: DedicatedLaneOwner,
         options: Options,
         *,
-        make_link: Callable[[LinkQueue], Link],
+        make_link: Callable[[LinkQueue, Desired], Link],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
@@ -173,7 +203,7 @@ class DedicatedLane:
         self._make_link = make_link
         self._loop = loop
         self._is_shared_ready = asyncio.Event()
-        self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self._waiters: deque[_Waiter] = deque()
         self._openers: set[object] = set()
         self._leases: set[Lease] = set()
         self._idle: deque[tuple[float, Lease]] = deque()  # and since when
@@ -191,12 +221,13 @@ class DedicatedLane:
 
     # Lending.
 
-    async def acquire(self, holder: str, due: float) -> Lease:
+    async def acquire(self, holder: str, due: float, desired: Desired | None = None) -> Lease:
         """Lend a connection.
 
         Args:
             holder: What for: the name of a command, or ``session``.
             due: When to give up, on the client's clock; infinity is never.
+            desired: What the connection is to be, if not what connections are to be now.
 
         Raises:
             PoolExhaustedError: None became free, or could be opened, in time.
@@ -207,68 +238,88 @@ class DedicatedLane:
         Cancellation:
             Safe. Nothing was lent.
         """
-        lease = self._take_idle() or await self._wait(due)
+        desired = desired or self._owner.desired
+        while True:
+            lease = self._take_idle(desired) or await self._wait(due, desired)
+            if not lease.is_lost and self._refusal is None:
+                break
+            self.release(lease)  # that happened in the very turn in which it was lent
         lease.holder = holder
         return lease
 
     def release(self, lease: Lease) -> None:
-        """Take a lease back. Idempotent."""
+        """Take a lease back, or as soon as no blocking command is on it any more. Idempotent."""
         if lease not in self._lent:
+            return
+        lease.queue.fail_waiting(ClientClosedError("the session has ended"))
+        if lease.calls:
+            lease.is_leaving = True
+            for call in list(lease.calls):
+                call.refuse(ClientClosedError("the session has ended"))
             return
         self._lent.discard(lease)
         lease.on_push = lease.on_closing = None
-        lease.link.is_reserved = False
+        lease.is_leaving = lease.is_in_transaction = False
+        lease.reserve()
         if lease.is_lost:
             self._open_more()
-        elif self._refusal is not None or lease.version != self._owner.version:
-            self._close(lease, "its time is over")
-        elif lease.is_dirty or lease.blocked is not None:
-            if lease.blocked is not None or not self._owner.spawn(functools.partial(self._reset, lease), "reset"):
-                self._close(lease, "it can't be reset")
-        else:
+        elif self._refusal is not None:
+            self.close_lease(lease, "the client is closed")
+        elif lease.is_as_new:
             self._offer(lease)
+        elif lease.is_beyond_reset or not self._owner.spawn(functools.partial(self._reset, lease), "reset"):
+            self.close_lease(lease, "it can't be reset")
         self._look_if_drained()
 
     def discard(self, lease: Lease, reason: str) -> None:
         """Take a lease back and close it."""
-        self._close(lease, reason)
+        self.close_lease(lease, reason)
         self.release(lease)
 
-    def _take_idle(self) -> Lease | None:
+    def _take_idle(self, desired: Desired) -> Lease | None:
+        """Lend an idle lease, if nobody waits for one and leases are lent."""
         if self._waiters or not self._is_shared_ready.is_set():
             return None
         while self._idle:
             _, lease = self._idle.pop()
-            if lease.version == self._owner.version:
+            if lease.version == desired.version:
                 self._lent.add(lease)
                 return lease
-            self._close(lease, "its time is over")
+            self.close_lease(lease, "its time is over")
         return None
 
-    async def _wait(self, due: float) -> Lease:
+    def check_open(self) -> None:
+        """See that the client is not being closed.
+
+        Raises:
+            KitError: It is, or has given up.
+        """
         if self._refusal is not None:
             raise one_for_each(self._refusal)
+
+    async def _wait(self, due: float, desired: Desired) -> Lease:
+        self.check_open()
         if not self._holds_offline and not self._is_shared_ready.is_set():
             raise NotConnectedError("the client is not connected and disable_offline_queue is set")
-        waiter: asyncio.Future[Lease] = self._loop.create_future()
+        waiter = _Waiter(self._loop.create_future(), desired)
         self._waiters.append(waiter)
         self._open_more()
         try:
             timeout = None if due == math.inf else max(due - self.clock(), 0.0)
-            await asyncio.wait((waiter,), timeout=timeout)
+            await asyncio.wait((waiter.lease,), timeout=timeout)
         except asyncio.CancelledError:
             self._withdraw(waiter)
             raise
-        if waiter.done():
-            return waiter.result()
+        if waiter.lease.done():
+            return waiter.lease.result()
         self._withdraw(waiter)
         raise self._exhausted() from self._latest_failure
 
-    def _withdraw(self, waiter: asyncio.Future[Lease]) -> None:
-        if not waiter.done():
+    def _withdraw(self, waiter: _Waiter) -> None:
+        if not waiter.lease.done():
             self._waiters.remove(waiter)
-        elif waiter.exception() is None:
-            self.release(waiter.result())
+        elif waiter.lease.exception() is None:
+            self.release(waiter.lease.result())
 
     def _exhausted(self) -> PoolExhaustedError:
         holders = self.holders
@@ -285,20 +336,39 @@ class DedicatedLane:
 
     def _offer(self, lease: Lease) -> None:
         """Give a free lease to whoever waits for one, or keep it for a while."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._lent.add(lease)
-                waiter.set_result(lease)
-                return
-        self._idle.append((self.clock(), lease))
-        if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(IDLE_LIFE, self._close_idle)
+        if self._waiters and self._is_shared_ready.is_set():
+            if lease.version == self._waiters[0].desired.version:
+                self._lend(lease)
+            else:
+                self.close_lease(lease, "it is not what it should be")
+        elif lease.version == self._owner.desired.version:
+            self._idle.append((self.clock(), lease))
+            if self._idle_timer is None:
+                self._idle_timer = self._loop.call_later(IDLE_LIFE, self._close_idle)
+        else:
+            self.close_lease(lease, "its time is over")
+
+    def _lend(self, lease: Lease) -> None:
+        """Give a lease to the first who waits."""
+        self._lent.add(lease)
+        self._waiters.popleft().lease.set_result(lease)
+
+    def _serve(self) -> None:
+        """Give idle leases to those who have waited until leases were lent again, and open more."""
+        idle, self._idle = self._idle, deque()
+        for since, lease in idle:
+            if self._waiters:
+                self._offer(lease)
+            else:
+                self._idle.append((since, lease))
+        self._open_more()
 
     # Opening and closing.
 
     def _open_more(self) -> None:
         """Open as many leases as users wait for, and as there may be."""
+        if not self._is_shared_ready.is_set() or self._refusal is not None:
+            return
         room = self._limit - len(self._leases) - len(self._openers)
         wanted = len(self._waiters) - len(self._openers)
         for _ in range(min(room, wanted)):
@@ -313,35 +383,36 @@ class DedicatedLane:
         lease: Lease | None = None
         attempt = 0
         try:
-            while lease is None and self._waiters and self._refusal is None:
-                await self._is_shared_ready.wait()
-                lease = await self._try_to_open()
+            while lease is None and self._waiters and self._refusal is None and self._is_shared_ready.is_set():
+                lease = await self._try_to_open(self._waiters[0].desired)
                 if lease is None:
                     await asyncio.sleep(delay_after_refusal(attempt))
                     attempt += 1
         finally:
             self._openers.discard(token)
-        if lease is not None:
+        if lease is not None and not lease.is_lost:
             self._leases.add(lease)
-            if self._refusal is not None or lease.is_lost:
-                self._close(lease, "the client is closed")
+            if self._refusal is not None:
+                self.close_lease(lease, "the client is closed")
             else:
                 self._offer(lease)
         self._open_more()
 
-    async def _try_to_open(self) -> Lease | None:
+    async def _try_to_open(self, desired: Desired) -> Lease | None:
         lease = Lease(self, self._limits, self._loop)
-        lease.queue.link = self._make_link(lease.queue)
+        lease.queue.link = self._make_link(lease.queue, desired)
         try:
             await lease.link.open()
         except ConnectError as error:
             lease.link.close()
+            self._note_unclosed(lease)
             self._latest_failure = error
             if isinstance(error, AuthenticationFailedError):
-                self._fail_waiters(error)
+                self._fail_waiters(error, desired)
             return None
         except BaseException:
             lease.drop(ConnectionLostError("opening it failed", address=lease.link.address))
+            self._note_unclosed(lease)
             raise
         self._latest_failure = None
         return lease
@@ -354,17 +425,18 @@ class DedicatedLane:
             if connection is not None:
                 await connection.reset(introduction, timeout=self._reset_timeout)
         except (ConnectError, TimeoutError):
-            self._close(lease, "it could not be reset")
+            self.close_lease(lease, "it could not be reset")
         except BaseException:
-            self._close(lease, "it could not be reset")
+            self.close_lease(lease, "it could not be reset")
             raise
         if lease.is_lost or self._refusal is not None:
-            self._close(lease, "the client is closed")
+            self.close_lease(lease, "the client is closed")
         else:
             lease.is_dirty = False
             self._offer(lease)
 
-    def _close(self, lease: Lease, reason: str) -> None:
+    def close_lease(self, lease: Lease, reason: str) -> None:
+        """Close a lease, which may be lent."""
         lease.drop(ConnectionLostError(f"{lease.link.address}: {reason}", address=lease.link.address))
 
     def _close_idle(self) -> None:
@@ -372,23 +444,30 @@ class DedicatedLane:
         self._idle_timer = None
         now = self.clock()
         while self._idle and self._idle[0][0] + IDLE_LIFE <= now:
-            self._close(self._idle.popleft()[1], "nobody needed it")
+            self.close_lease(self._idle.popleft()[1], "nobody needed it")
         if self._idle:
             self._idle_timer = self._loop.call_later(self._idle[0][0] + IDLE_LIFE - now, self._close_idle)
 
-    def _fail_waiters(self, error: KitError) -> None:
+    def _fail_waiters(self, error: KitError, desired: Desired | None = None) -> None:
+        """Let all give up who wait, or all who wait for such a connection."""
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(one_for_each(error))
+            if desired is not None and waiter.desired.version != desired.version:
+                self._waiters.append(waiter)
+            else:
+                waiter.lease.set_exception(one_for_each(error))
+
+    def _note_unclosed(self, lease: Lease) -> None:
+        """Keep a lease in mind whose connection has ended, until its socket is closed."""
+        self._unclosed = {each for each in self._unclosed if not each.link.is_closed}
+        self._unclosed.add(lease)
 
     # What leases and the endpoint tell.
 
     def lost(self, lease: Lease) -> None:
         """A lease's connection has ended."""
         self._leases.discard(lease)
-        self._unclosed = {each for each in self._unclosed if not each.link.is_closed}
-        self._unclosed.add(lease)
+        self._note_unclosed(lease)
         self._idle = deque(entry for entry in self._idle if entry[1] is not lease)
         if self._waiters:
             self._open_more()
@@ -397,8 +476,11 @@ class DedicatedLane:
         """The shared lane is ready, or isn't any more: leases wait with it."""
         if is_ready:
             self._is_shared_ready.set()
+            self._serve()
         else:
             self._is_shared_ready.clear()
+            if not self._holds_offline:
+                self._fail_waiters(NotConnectedError("the connection was lost and disable_offline_queue is set"))
 
     def orphaned(self, command: Command) -> None:
         """A blocking command was answered when its caller had gone."""
@@ -412,10 +494,10 @@ class DedicatedLane:
         self._refusal = refusal
         self._fail_waiters(refusal)
         for _, lease in list(self._idle):
-            self._close(lease, "the client is closed")
+            self.close_lease(lease, "the client is closed")
         for lease in list(self._lent):
-            if lease.blocked is not None:
-                lease.blocked.refuse(refusal)
+            for call in list(lease.calls):
+                call.refuse(refusal)
             if lease.on_closing is not None:
                 lease.on_closing(refusal)
         self._drained = self._loop.create_future()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio.to_thread
 import redis.credentials
 
 from aioredis_kit.credentials import Credentials, read_credentials
-from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
+from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError, PoolExhaustedError
 from aioredis_kit.lanes.blocking import Unblocker
 from aioredis_kit.lanes.dedicated import DedicatedLane
 from aioredis_kit.lanes.desired import Desired
@@ -76,6 +77,7 @@ class Endpoint:
         options, clock = equipment.options, equipment.clock
         self._owner = owner
         self._equipment = equipment
+        self._latest_fence: Fence | None = None  # that may not have ended
         self.desired = Desired(
             credentials=options.credentials,
             db=options.db,
@@ -92,8 +94,7 @@ class Endpoint:
             loop=loop,
             clock=clock,
         )
-        make_lease_link = functools.partial(self._make_link, wants_id=True)
-        self.dedicated = DedicatedLane(self, options, make_link=make_lease_link, loop=loop, clock=clock)
+        self.dedicated = DedicatedLane(self, options, make_link=self._make_lease_link, loop=loop, clock=clock)
         self.push = PushLane(self, equipment, introduce=self.introduce, is_current=self._is_current, loop=loop)
         self.encode = equipment.encoder.encode
         self.unblocker = Unblocker(self.ask, self.encode, self.spawn)
@@ -140,15 +141,52 @@ class Endpoint:
         Args:
             args: The command.
             changes: What it changes of ``desired``.
+
+        Raises:
+            NotConnectedError: There is no connection, and no offline queue.
         """
-        return Fence(self, self.shared, self.encode(args), changes)
+        previous = self._unended_fence()
+        self._latest_fence = fence = Fence(self, self.shared, self.encode(args), changes, previous)
+        if not self.spawn(fence.run, "fence"):
+            fence.withdraw()
+        return fence
+
+    async def desired_behind_fences(self, due: float) -> Desired:
+        """Return what a connection is to be for what is issued now: what they are to be behind all fences before it.
+
+        What later ones change is not its concern.
+
+        Args:
+            due: When to give up, on the client's clock; infinity is never.
+
+        Raises:
+            PoolExhaustedError: They have not ended in time.
+
+        Cancellation:
+            Safe.
+        """
+        fence = self._unended_fence()
+        while fence is not None:
+            timeout = None if due == math.inf else max(due - self._equipment.clock(), 0.0)
+            await asyncio.wait((fence.outcome,), timeout=timeout)
+            if not fence.outcome.done():
+                raise PoolExhaustedError(
+                    "no dedicated connection could be lent in time, as an earlier SELECT or AUTH has not ended",
+                    limit=self._equipment.options.max_dedicated_connections,
+                    holders=self.dedicated.holders,
+                )
+            if fence.desired is not None:
+                return fence.desired
+            fence = fence.previous
+        return self.desired
+
+    def _unended_fence(self) -> Fence | None:
+        """Return the latest fence that has not ended, leaving out those that were withdrawn."""
+        while self._latest_fence is not None and self._latest_fence.outcome.done():
+            self._latest_fence = self._latest_fence.previous
+        return self._latest_fence
 
     # What the lanes ask.
-
-    @property
-    def version(self) -> int:
-        """See ``DedicatedLaneOwner``."""
-        return self.desired.version
 
     def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
         """See ``DedicatedLaneOwner``."""
@@ -158,15 +196,15 @@ class Endpoint:
         """See ``DedicatedLaneOwner``."""
         return self.shared.ask(payload)
 
-    async def introduce(self, *, wants_id: bool = False) -> Introduction:
+    async def introduce(self, *, wants_id: bool = False, desired: Desired | None = None) -> Introduction:
         """Return what a connection made now is to become.
 
         Raises:
             ConnectError: The credential provider failed.
         """
         # In this order: what changes while a provider is asked is noticed when the connection is ready.
-        desired = self.desired
-        credentials = await self._credentials()
+        desired = desired or self.desired
+        credentials = await self._credentials(desired)
         return desired.introduction(
             protocol=self._equipment.options.protocol, credentials=credentials, wants_id=wants_id
         )
@@ -201,22 +239,26 @@ class Endpoint:
 
     def configure(self, command: Command) -> None:
         """See ``SharedLaneOwner``."""
-        encoding = self._equipment.options.encoding
-        match [str(arg, encoding) if isinstance(arg, bytes) else arg for arg in command.args]:
-            case [_, str(word), name] if word.upper() == "SETNAME":
-                self.desired = self.desired.changed(client_name=str(name) or None)
+        to_bytes = self._equipment.encoder.to_bytes
+        match [to_bytes(arg).decode("ascii", "replace") for arg in command.args]:
+            case [_, word, name] if word.upper() == "SETNAME":  # and the server takes no other than ASCII
+                self.desired = self.desired.changed(client_name=name or None)
 
-    def _make_link(self, queue: LinkQueue, *, wants_id: bool = False) -> Link:
-        introduce = functools.partial(self.introduce, wants_id=wants_id)
-        return Link(queue, self._equipment, introduce=introduce, is_current=self._is_current)
+    def _make_link(self, queue: LinkQueue) -> Link:
+        return Link(queue, self._equipment, introduce=self.introduce, is_current=self._is_current)
+
+    def _make_lease_link(self, queue: LinkQueue, desired: Desired) -> Link:
+        """Make a link for a connection that is what its user asked for, whatever is desired by then."""
+        introduce = functools.partial(self.introduce, wants_id=True, desired=desired)
+        return Link(queue, self._equipment, introduce=introduce, is_current=lambda _: True)
 
     def _is_current(self, introduction: Introduction) -> bool:
         return introduction.version == self.desired.version
 
-    async def _credentials(self) -> Credentials | None:
+    async def _credentials(self, desired: Desired) -> Credentials | None:
         options = self._equipment.options
         if options.credential_provider is None:
-            return self.desired.credentials
+            return desired.credentials
         address = str(self._equipment.dialler.address)
         limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:

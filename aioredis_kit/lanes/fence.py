@@ -41,22 +41,43 @@ class Fence:
         shared: The shared lane.
         payload: The encoded command.
         changes: What it changes of what connections are to be.
+        previous: The fence before, if that has not ended.
 
     Attributes:
         outcome: The reply, or the exception that takes its place.
-        is_wanted: Whether somebody still waits for it. If nobody does, and it was not sent yet, it won't be.
+        desired: What connections are to be behind it, once it has ended. ``None`` if it was withdrawn: then that is
+            what they are to be behind the one before.
+        previous: The one before, while that has not ended.
         was_sent: Whether it was ever handed to a transport.
     """
 
-    def __init__(self, owner: StateOwner, shared: SharedLane, payload: Payload, changes: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        owner: StateOwner,
+        shared: SharedLane,
+        payload: Payload,
+        changes: Mapping[str, object],
+        previous: Fence | None,
+    ) -> None:
         self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.is_wanted = True
+        self.desired: Desired | None = None
+        self.previous = previous
         self.was_sent = False
         self._owner = owner
         self._shared = shared
         self._payload = payload
         self._changes = changes
+        self._is_unwanted = False
         self._barriers = shared.hold()
+
+    def withdraw(self) -> None:
+        """Note that nobody waits for it any more. If it was not sent yet it never is, and commands go on."""
+        self._is_unwanted = True
+        if not self.was_sent and not self.outcome.done():
+            self._release()
+            for barrier in self._barriers:
+                barrier.reach()
+            self.outcome.set_result(None)
 
     async def run(self) -> None:
         """Do it.
@@ -73,14 +94,26 @@ class Fence:
                     return
             reply = await self._execute()
         finally:
-            self._shared.release(self._barriers)
-            if not self.outcome.done():
-                self.outcome.set_result(one_for_each(reply) if isinstance(reply, KitError) else reply)
+            self._release()
+            self._end(reply)
+
+    def _was_withdrawn(self) -> bool:
+        return self._is_unwanted
+
+    def _release(self) -> None:
+        self._shared.release(self._barriers)
+
+    def _end(self, reply: Any) -> None:
+        if not self.outcome.done():
+            self.previous, self.desired = None, self._owner.desired
+            self.outcome.set_result(one_for_each(reply) if isinstance(reply, KitError) else reply)
 
     async def _execute(self) -> Any:
         """Send it on all links until one has answered it; return the reply, or the refusal."""
-        while self.is_wanted:
+        while not self._was_withdrawn():
             await self._shared.wait_connected()
+            if self._was_withdrawn():
+                break
             self.was_sent = True
             try:
                 answers = await self._shared.ask_all(self._payload)

@@ -109,6 +109,8 @@ class LinkQueue:
             command costs is being appended to what waits for it.
         has_written: Whether the server has ever obeyed a write.
         shortest_timeout: No command has a shorter one, in seconds.
+        refusal: Why no command is taken any more.
+        holds: How many times it was held. A command that was issued before may not be sent anew after that.
     """
 
     link: Link
@@ -126,6 +128,7 @@ class LinkQueue:
         self.take: Callable[[Command], object] = self._take_first
         self.has_written = False
         self.shortest_timeout = math.inf
+        self.holds = 0
         self._owner = owner
         self._may_repeat = may_repeat
         self._clock = clock
@@ -145,8 +148,9 @@ class LinkQueue:
         self._needs_care = False  # some command in `_waiting` is large, a unit or a barrier
         self._is_flush_due = False
         self._replaced_for: str | None = None  # why nothing more is written on this connection
-        self._refusal: KitError | None = None  # why no command is taken any more
+        self.refusal: KitError | None = None  # why no command is taken any more
         self._drained: asyncio.Future[None] | None = None
+        self._asked: set[asyncio.Future[Any]] = set()  # the answers that `ask` has promised
 
     @property
     def is_ready(self) -> bool:
@@ -166,6 +170,7 @@ class LinkQueue:
         """
         barrier = Barrier(self.loop)
         barrier.lane = self
+        self.holds += 1
         self.take = self._take_first
         self._needs_care = True
         self._waiting.append(barrier)
@@ -184,15 +189,17 @@ class LinkQueue:
         """Send a command of the client's own, ahead of all that waits and whatever the limits are.
 
         Returns:
-            Its reply, an exception that takes its place among the results. Never done if the connection is lost.
+            Its reply, an exception that takes its place among the results; a ``KitError`` if the connection is lost.
             ``None`` if there is no connection.
         """
         if self.connection is None or not self.connection.is_ready:
             return None
         answer: asyncio.Future[Any] = self.loop.create_future()
+        self._asked.add(answer)
 
         def answered(query: Query) -> None:
-            if not answer.done():
+            if answer in self._asked:
+                self._asked.remove(answer)
                 answer.set_result(query.reply)
 
         return answer if self.connection.send((Query(payload, answered),), self._clock()) else None
@@ -271,24 +278,24 @@ class LinkQueue:
 
         Without a connection the commands that wait end at once.
         """
-        self._refusal = refusal
+        self.refusal = refusal
         self._set_line(None)
         self.link.close()
         self._drained = self.loop.create_future()
         if self.connection is None:
-            self._fail_waiting(refusal)
+            self.fail_waiting(refusal)
         self._look_at_answers()
         return self._drained
 
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
-        self._refusal = refusal
+        self.refusal = refusal
         self._set_line(None)
         self._sweep.stop()
         self._earliest = math.inf
         self.link.close()
         self.link.drop(refusal)
-        self._fail_waiting(refusal)
+        self.fail_waiting(refusal)
         self._look_at_answers()
 
     # What the link tells.
@@ -301,17 +308,19 @@ class LinkQueue:
     def lost(self, error: KitError, unanswered: list[Slot]) -> None:
         """See ``LinkOwner``."""
         self.connection = self._replaced_for = None
+        while self._asked:
+            self._asked.pop().set_result(error)
         self._set_line(None)
         self._is_paused = False
-        if self._may_repeat is None and self._refusal is None:
-            self._refusal = error
+        if self._may_repeat is None and self.refusal is None:
+            self.refusal = error
         self._owner.disconnected(self)
         again: list[Command] = []
         for command in unanswered:
             if not isinstance(command, Command):
                 continue
             if (
-                self._refusal is None
+                self.refusal is None
                 and self._holds_offline
                 and self._may_repeat is not None
                 and self._may_repeat(command)
@@ -326,16 +335,16 @@ class LinkQueue:
         self._waiting.extendleft(reversed(again))
         if self._raises_when_full:
             self._waiting_bytes += sum(command.size for command in again)
-        if self._refusal is not None:
-            self._fail_waiting(self._refusal)
+        if self.refusal is not None:
+            self.fail_waiting(self.refusal)
         elif not self._holds_offline:
-            self._fail_waiting(NotConnectedError(f"{error}; disable_offline_queue is set"))
+            self.fail_waiting(NotConnectedError(f"{error}; disable_offline_queue is set"))
         self._look_at_answers()
 
     def given_up(self, error: ConnectError) -> None:
         """See ``LinkOwner``."""
-        self._refusal = error
-        self._fail_waiting(error)
+        self.refusal = error
+        self.fail_waiting(error)
         self._owner.given_up(self, error)
 
     def answered(self) -> None:
@@ -357,7 +366,7 @@ class LinkQueue:
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``LinkOwner``."""
         self._is_paused = not is_writable
-        if self._refusal is None and self._replaced_for is None:
+        if self.refusal is None and self._replaced_for is None:
             self._set_line(self.connection if is_writable else None)
         if is_writable:
             self._write_waiting()
@@ -471,14 +480,15 @@ class LinkQueue:
             )
 
     def _check_offline(self) -> None:
-        if self._refusal is not None:
-            raise one_for_each(self._refusal)
+        if self.refusal is not None:
+            raise one_for_each(self.refusal)
         if not self._holds_offline and self.connection is None:
             raise NotConnectedError(
                 f"{self.link.address} is not connected ({self.link.state.value}) and disable_offline_queue is set"
             )
 
-    def _fail_waiting(self, error: KitError) -> None:
+    def fail_waiting(self, error: KitError) -> None:
+        """End all that was not handed to the transport."""
         waiting, self._waiting = self._waiting, deque()
         self.take = self._take_first
         for command in waiting:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from redis.crc import key_slot
 
 from aioredis_kit.events import Failed, Ready, Reconnecting
-from aioredis_kit.exceptions import ConnectionLostError
+from aioredis_kit.exceptions import ConnectionLostError, KitError, NotConnectedError
 from aioredis_kit.lanes.link import LinkState
 from aioredis_kit.lanes.queue import Limits, LinkQueue
 from aioredis_kit.transport.units import Unit
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aioredis_kit.events import Event
-    from aioredis_kit.exceptions import ConnectError, KitError
+    from aioredis_kit.exceptions import ConnectError
     from aioredis_kit.lanes.link import Link
     from aioredis_kit.options import Options
     from aioredis_kit.policy.commands import Argument, Arguments, CommandTable
@@ -93,7 +93,7 @@ class SharedLane:
             holds_offline=not options.disable_offline_queue,
         )
         self._owner = owner
-        self._loop = loop
+        self._holds_offline = limits.holds_offline
         self.queues = tuple(
             LinkQueue(self, limits, may_repeat=may_repeat, loop=loop, clock=clock) for _ in range(count)
         )
@@ -194,7 +194,13 @@ class SharedLane:
     # Fences.
 
     def hold(self) -> list[Barrier]:
-        """Let no command that is issued from now on pass, until ``release``."""
+        """Let no command that is issued from now on pass, until ``release``.
+
+        Raises:
+            NotConnectedError: There is no connection, and no offline queue.
+        """
+        if not self._holds_offline and not self.is_connected:
+            raise NotConnectedError("the client is not connected and disable_offline_queue is set")
         return [queue.hold() for queue in self.queues]
 
     def release(self, barriers: list[Barrier]) -> None:
@@ -227,9 +233,9 @@ class SharedLane:
         for queue, connection, answer in asked:
             if connection is None or answer is None:
                 continue
-            await asyncio.wait((answer, connection.ended), return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                answers[queue] = connection, answer.result()
+            await asyncio.wait((answer,))
+            if not isinstance(reply := answer.result(), KitError):
+                answers[queue] = connection, reply
         return answers
 
     def replace_but(self, kept: Mapping[LinkQueue, Connection]) -> None:
@@ -249,6 +255,7 @@ class _Chooser:
         self._queues = queues
         self._commands = commands
         self._to_bytes = to_bytes
+        self._registered = 0  # what the command table had been told when that was looked up
         self._key_at: dict[Argument, int | None] = {}  # position of the first key by name; 0: none; None: it varies
 
     def take(self, command: Command) -> None:
@@ -269,6 +276,9 @@ class _Chooser:
         return self._queues[0]
 
     def _first_key(self, args: Arguments) -> Argument | None:
+        if self._commands.registered != self._registered:
+            self._registered = self._commands.registered
+            self._key_at.clear()
         position = self._key_at.get(args[0], -1)
         if position == -1:
             position = self._remember(args)

@@ -112,6 +112,9 @@ _BLOCK_TIME_AT: Mapping[str, int] = {
 # The same in milliseconds. They wait for what others do with the writes of their own connection.
 _BLOCK_MILLISECONDS_AT: Mapping[str, int] = {"WAIT": 2, "WAITAOF": 3}
 
+# Redis 6 cuts a block time to whole milliseconds, and takes 0 for ever.
+_SHORTEST_BLOCK_TIME = 0.001
+
 # These block only with the option BLOCK (milliseconds): where their options begin.
 _BLOCK_OPTION_FROM: Mapping[str, int] = {"XREAD": 1, "XREADGROUP": 1, "TS.READ": 3}
 
@@ -273,7 +276,7 @@ def with_block_time(traits: CommandTraits, args: Arguments, elapsed: float) -> A
         if position is not None:
             changed[position + 1] = max(math.ceil(left * 1000), 1)
     elif traits.name in _BLOCK_TIME_AT:
-        changed[_BLOCK_TIME_AT[traits.name]] = left
+        changed[_BLOCK_TIME_AT[traits.name]] = max(left, _SHORTEST_BLOCK_TIME)
     return tuple(changed)
 
 
@@ -282,20 +285,22 @@ def is_repeated_alike(traits: CommandTraits, args: Arguments) -> bool:
 
     ``XREAD`` of what comes after ``$`` doesn't: what came between the two would be missed.
     """
-    return traits.name != "XREAD" or not any(
-        arg in ("$", b"$") for arg in split_name(args) if isinstance(arg, str | bytes)
-    )
+    return traits.name != "XREAD" or not any(_token(arg) == "$" for arg in split_name(args))
 
 
 class CommandTable:
     """The commands that are known, and those that a user adds.
 
     Lifecycle: one per client, which registers into it and looks up each command's traits. Views share it.
+
+    Attributes:
+        registered: How many times something was registered: what was looked up before may be out of date.
     """
 
-    __slots__ = ("_containers", "_traits")
+    __slots__ = ("_containers", "_traits", "registered")
 
     def __init__(self) -> None:
+        self.registered = 0
         self._traits: dict[str, CommandTraits] = {}  # registered, or looked up before
         self._containers = {name.partition(" ")[0] for name in _facts() if " " in name}
 
@@ -348,6 +353,7 @@ class CommandTable:
                 f"name: {canonical} is known to block or to act on its connection,"
                 " which can't be changed: register other commands"
             )
+        self.registered += 1
         self._traits[canonical] = CommandTraits(
             name=canonical,
             lane=Lane.BLOCKING if blocking else Lane.SHARED,

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from aioredis_kit.policy.commands import CommandTraits
 
 _NOTHING_LASTING = frozenset({"WAIT", "WAITAOF", "UNWATCH"})
+
+# Of the rest RESET undoes these, in every server that has it. What it undoes besides differs: Redis 7.0 leaves
+# CLIENT NO-EVICT on, and nobody's forgets a CLIENT SETINFO.
+_UNDONE_BY_RESET = frozenset(
+    {"SELECT", "AUTH", "HELLO", "RESET", "CLIENT SETNAME", "CLIENT TRACKING", "CLIENT CACHING"}
+    | {"READONLY", "READWRITE", "ASKING"}
+)
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD", "RESET"})
 _ENDS_WATCH = _ENDS_TRANSACTION | {"UNWATCH"}
 
@@ -23,11 +30,13 @@ class SessionState:
         is_in_transaction: Whether ``MULTI`` was sent, and its end was not yet answered.
         is_watching: Whether keys are, or may be, watched.
         is_changed: Whether anything else was done that lasts.
+        is_beyond_reset: Whether ``RESET`` may leave something of that.
     """
 
     is_in_transaction: bool = False
     is_watching: bool = False
     is_changed: bool = False
+    is_beyond_reset: bool = False
 
     @property
     def is_dirty(self) -> bool:
@@ -45,9 +54,18 @@ class SessionState:
                 pass
             case name if traits.lane is not Lane.SHARED and not traits.is_blocking and name not in _NOTHING_LASTING:
                 self.is_changed = True
+                self.is_beyond_reset |= name not in _UNDONE_BY_RESET
 
-    def answered(self, traits: CommandTraits) -> None:
-        """Note that the server has answered a command, whatever it said."""
+    def answered(self, traits: CommandTraits, *, is_refused: bool = False) -> None:
+        """Note that the server has answered a command.
+
+        Args:
+            traits: The command's.
+            is_refused: Whether it answered that it did not execute it. A transaction whose end was refused, for want of
+                the right to, goes on; which refusal means that there was none is not guessed.
+        """
+        if is_refused and traits.name in _ENDS_WATCH:
+            self.is_changed = True
         if traits.name in _ENDS_TRANSACTION:
             self.is_in_transaction = False
         if traits.name in _ENDS_WATCH:

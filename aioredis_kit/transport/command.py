@@ -54,9 +54,11 @@ class Lane(Taker, Protocol):
 
     Attributes:
         has_written: Whether the server has ever obeyed a write.
+        holds: How many times commands were held back, to change what connections are to be.
     """
 
     has_written: bool
+    holds: int
 
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""

@@ -75,3 +75,25 @@ class Slot:
             self.state = WITHDRAWN
         elif self.state == IN_FLIGHT:
             self.state = ABANDONED
+
+
+class PushedSlot(Slot):
+    """A SUBSCRIBE or the like.
+
+    Attributes:
+        word: What its confirmations begin with.
+        missing: How many of them have not come yet.
+    """
+
+    __slots__ = ("missing", "word")
+
+    def __init__(self, payload: Payload, *, word: bytes, missing: int) -> None:
+        super().__init__(payload, decode=False)
+        self.state = PUSHED
+        self.word = word
+        self.missing = missing
+
+    @property
+    def refusal(self) -> Exception | None:
+        """The error reply that came instead of confirmations."""
+        return getattr(self, "reply", None)

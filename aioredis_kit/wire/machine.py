@@ -23,7 +23,7 @@ from hiredis import PushNotification
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
 from aioredis_kit.wire.encoder import join, size_of
-from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, Slot
+from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -271,14 +271,25 @@ class Machine:
                 kind = reply.__class__
                 if kind is PushNotification or (kind is list and reply and _is_push_kind(reply[0])):
                     add_push(reply)
+                    if self.in_flight:
+                        self._confirm_subscribed(reply)
                 elif not self._answer_subscribed(reply, answered):
                     raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
+
+    def _confirm_subscribed(self, push: list[Any]) -> None:
+        """Count a confirmation. With the last one its slot is answered."""
+        slot = self.in_flight[0]
+        if isinstance(slot, PushedSlot) and push and push[0] == slot.word:
+            slot.missing -= 1
+            if not slot.missing:
+                self._odd -= slot.decode is not self._decode
+                self.in_flight.popleft()
 
     def _answer_subscribed(self, reply: Any, answered: list[Slot]) -> bool:
         """Give a reply to the oldest slot whose answers are replies; tell whether there was one.
 
-        A refusal goes to the oldest slot of any kind. What was sent before it was confirmed by pushes, as the server
-        answers in order.
+        A refusal goes to the oldest slot of any kind. Otherwise slots that wait for pushes are passed over: as the
+        server answers in order, their confirmations will not come any more.
         """
         while self.in_flight:
             slot = self.in_flight.popleft()

@@ -207,18 +207,6 @@ async def test_a_command_without_a_name(peer, client, args):
     assert len(peer.commands) == sent
 
 
-@pytest.mark.pins("4.12")
-async def test_pipelines_are_refused_clearly(peer, client):
-    """They come with a later issue: until then nothing of one reaches the wire."""
-    sent = len(peer.commands)
-    for transaction in (True, False):
-        with pytest.raises(ValueError, match=r"pipeline\(\).*not supported yet"):
-            client.pipeline(transaction=transaction)
-    with pytest.raises(ValueError, match=r"transaction\(\).*not supported yet"):
-        await client.transaction(lambda pipe: pipe.set("k", 1), "k")
-    assert len(peer.commands) == sent
-
-
 # -- the connection is lost -------------------------------------------------------------------------
 
 

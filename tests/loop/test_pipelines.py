@@ -360,7 +360,7 @@ async def test_what_changes_the_connection_gets_one_of_its_own(peer, client):
     peer.on("CLIENT", resp.simple("OK"))
     peer.on("RESET", resp.simple("RESET"))
     pipe = client.pipeline(transaction=False).get("a")
-    pipe.execute_command("CLIENT NO-EVICT", "ON").get("b")
+    pipe.execute_command("CLIENT TRACKING", "ON").get("b")
     assert await pipe.execute() == [b"a", b"OK", b"b"]
     assert len(peer.connections) == 2
     assert {each.connection.number for each in peer.commands if each.name == "GET"} == {1}

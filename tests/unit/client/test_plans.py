@@ -8,6 +8,7 @@ from redis.exceptions import DataError
 from aioredis_kit._redispy import EMPTY_RESPONSE, response_callbacks
 from aioredis_kit.client.plans import Plans
 from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.policy import commands
 from aioredis_kit.policy.commands import CommandTable
 
 pins = pytest.mark.pins
@@ -23,23 +24,33 @@ class Lane:
 class Client:
     """Plans, and what they told."""
 
-    def __init__(self, protocol=None, *, legacy_responses=True):
+    def __init__(self, protocol=None, *, legacy_responses=True, is_session=False):
         self.table = CommandTable()
         self.named = []
-        self.plans = Plans(self.table, self.named.append, protocol=protocol, legacy_responses=legacy_responses)
+        self.plans = Plans(
+            self.table,
+            self.named.append,
+            protocol=protocol,
+            legacy_responses=legacy_responses,
+            is_session=is_session,
+        )
         self.lane = Lane()
 
     def plan(self, *args):
         return self.plans.by_name.get(args[0]) or self.plans.make(args)
 
     def prepared(self, *args):
+        """Return what is sent, and by which lane if not by the usual one."""
         plan = self.plan(*args)
-        return plan.prepare(args) if plan.prepare is not None else args
+        return plan.prepare(args) if plan.prepare is not None else (args, None)
+
+    def sent(self, *args):
+        return self.prepared(*args)[0]
 
     def obey(self, *args, reply=b"OK", lane=None, **options):
         """Do with a command what is done when it was answered."""
         plan = self.plan(*args)
-        prepared = plan.prepare(args) if plan.prepare is not None else args
+        prepared, _ = self.prepared(*args)
         command = SimpleNamespace(args=prepared, lane=lane or self.lane, reply=reply)
         return reply if plan.is_plain else plan.respond(command, options)
 
@@ -77,12 +88,8 @@ def test_a_command_needs_a_name(client, args):
     ],
 )
 def test_what_is_sent(client, args, sent):
-    assert client.prepared(*args) == sent
-    assert client.prepared(*args) == sent  # from the plan that there is by now
-
-
-def test_quit_closes_instead(client):
-    assert client.prepared("QUIT") == client.prepared("quit") == ()
+    assert client.prepared(*args) == (sent, None)
+    assert client.prepared(*args) == (sent, None)  # from the plan that there is by now
 
 
 def test_a_plan_is_made_once_for_each_spelling(client):
@@ -97,33 +104,98 @@ def test_names_are_not_remembered_without_limit(client):
     assert len(client.plans.by_name) <= 2048
 
 
+# -- lanes ------------------------------------------------------------------------------------------
+
+BLOCKING, FENCE, SESSION_ONLY, QUIT = (
+    commands.Lane.BLOCKING,
+    commands.Lane.FENCE,
+    commands.Lane.SESSION_ONLY,
+    commands.Lane.QUIT,
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "on_client", "in_session"),
+    [
+        (("GET", "k"), None, None),
+        (("BLPOP", "k", 0), BLOCKING, BLOCKING),
+        ((b"blpop", "k", 0), BLOCKING, BLOCKING),
+        (("XREAD", "BLOCK", 0, "STREAMS", "s", 0), BLOCKING, BLOCKING),
+        (("XREAD", "STREAMS", "s", 0), None, None),
+        (("SELECT", 1), FENCE, FENCE),
+        (("AUTH", "s3cret"), FENCE, FENCE),
+        (("QUIT",), QUIT, QUIT),
+        (("quit",), QUIT, QUIT),
+        (("CLIENT", "SETNAME", "n"), None, commands.Lane.EVERY_LINK),
+        (("CLIENT SETNAME", "n"), None, commands.Lane.EVERY_LINK),
+        (("CLIENT", "ID"), None, None),
+    ],
+)
+def test_which_lane_a_command_takes(client, args, on_client, in_session):
+    """Whether its plan is made now or was made for another sub-command or other options."""
+    session = Client(is_session=True)
+    for _ in range(2):
+        assert client.prepared(*args)[1] is on_client
+        assert session.prepared(*args)[1] is in_session
+        for each in (client, session):
+            each.prepared(*{"CLIENT": ("CLIENT", "INFO"), "XREAD": ("XREAD", "STREAMS", "s", 0)}.get(args[0], args))
+
+
 # -- refusals ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("args", "reason"),
+    ("args", "name"),
     [
-        (("BLPOP", "k", 0), "BLPOP blocks its connection"),
-        (("blpop", "k", 0), "BLPOP blocks its connection"),
-        (("SELECT", 1), r"SELECT changes every connection's state.*use duplicate\(\)"),
-        (("AUTH", "s3cret"), "AUTH changes every connection's state"),
-        (
-            ("MULTI",),
-            "MULTI changes or speaks about the connection that it is sent on: it needs a session or a pipeline",
-        ),
-        (("SUBSCRIBE", "c"), "needs a session or a pipeline"),
-        (("CLIENT REPLY", "OFF"), "CLIENT REPLY changes or speaks about the connection"),
-        (("CLIENT", "REPLY", "OFF"), "CLIENT REPLY changes or speaks about the connection"),
-        (("XREAD", "BLOCK", 0, "STREAMS", "s", 0), "XREAD blocks its connection"),
+        (("MULTI",), "MULTI"),
+        ((b"exec",), "EXEC"),
+        (("WATCH", "s3cret"), "WATCH"),
+        (("WAIT", 1, 0), "WAIT"),
+        (("HELLO", 3, "AUTH", "default", "s3cret"), "HELLO"),
+        (("CLIENT TRACKING", "ON"), "CLIENT TRACKING"),
+        (("CLIENT", "NO-EVICT", "ON"), "CLIENT NO-EVICT"),
+        (("client", b"caching", "yes"), "CLIENT CACHING"),
+        (("SCRIPT DEBUG", "YES"), "SCRIPT DEBUG"),
     ],
 )
-def test_what_would_harm_the_shared_connection_is_refused(client, args, reason):
-    """Whether its plan is made now or was made for a harmless sub-command."""
-    harmless = {"CLIENT": ("CLIENT", "ID"), "XREAD": ("XREAD", "STREAMS", "s", 0)}.get(args[0], ("PING",))
+def test_what_would_harm_the_shared_connection_is_refused(client, args, name):
+    """By name, and with the two ways in which it works."""
+    harmless = {"CLIENT": ("CLIENT", "ID"), "client": ("client", "ID")}.get(args[0], ("PING",))
+    session = Client(is_session=True)
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match=reason) as caught:
+        with pytest.raises(ConfigurationError, match=f"{name} .*use a session, .*dedicated.*or a pipeline") as caught:
             client.prepared(*args)
         assert "s3cret" not in str(caught.value)
+        client.prepared(*harmless)
+        assert session.prepared(*args)[1] is SESSION_ONLY
+
+
+@pins("P1")
+@pytest.mark.parametrize("is_session", [False, True])
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("SUBSCRIBE", "c"), r"SUBSCRIBE is answered by pushes: use subscribe\(\) or pubsub\(\)"),
+        (("psubscribe", "c"), "PSUBSCRIBE is answered by pushes"),
+        (("SSUBSCRIBE", "c"), "SSUBSCRIBE is answered by pushes"),
+        (("UNSUBSCRIBE",), "UNSUBSCRIBE is answered by pushes"),
+        (("PUNSUBSCRIBE",), "PUNSUBSCRIBE is answered by pushes"),
+        ((b"SUNSUBSCRIBE",), "SUNSUBSCRIBE is answered by pushes"),
+        (("MONITOR",), r"MONITOR is answered without end: use monitor\(\)"),
+        (("SYNC",), "SYNC makes a replica"),
+        (("PSYNC", "?", -1), "PSYNC makes a replica"),
+        (("REPLCONF", "ACK", 1), "REPLCONF makes a replica"),
+        (("CLIENT REPLY", "OFF"), "CLIENT REPLY makes the server leave replies out"),
+        (("CLIENT", "REPLY", "OFF"), "CLIENT REPLY makes the server leave replies out"),
+        ((b"client", b"reply", "SKIP"), "CLIENT REPLY makes the server leave replies out"),
+    ],
+)
+def test_what_is_answered_by_no_reply_of_its_own_is_refused_everywhere(args, reason, is_session):
+    client = Client(is_session=is_session)
+    harmless = ("CLIENT", "ID") if args[0] == "CLIENT" else (b"client", b"id") if args[0] == b"client" else ("PING",)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=reason):
+            client.prepared(*args)
         client.prepared(*harmless)
 
 
@@ -167,7 +239,7 @@ def test_a_name_for_the_connection_is_noted_each_time(client, args, before):
     client.obey(*args)
     client.obey(*args)
     assert len(client.named) == 2
-    assert client.named[0].args[1:] == client.prepared(*args)[1:]
+    assert client.named[0].args[1:] == client.sent(*args)[1:]
 
 
 def test_a_write_is_told_once_then_its_reply_is_the_response(client):

@@ -288,3 +288,61 @@ def test_a_step_shows_no_secret():
     handshake = begin(**FULL)
     assert "s3cret" not in repr(handshake.steps)
     assert "s3cret" not in repr(handshake)
+
+
+# -- the connection's number, and using it again ----------------------------------------------------
+
+
+def test_the_number_of_the_connection_comes_with_hello():
+    handshake = begin(wants_id=True)
+    assert words(handshake) == [("HELLO", 3), ("PING",)]
+    assert handshake.client_id is None
+    assert answer(handshake, HELLO={"server": "redis", "id": 7}) is Progress.DONE
+    assert handshake.client_id == 7
+
+
+def test_in_resp2_it_is_asked_for_if_it_has_to_be_known():
+    assert ("CLIENT", "ID") not in words(begin(protocol=2))
+    handshake = begin(protocol=2, wants_id=True, credentials=Credentials("ada", "s3cret"), db=5)
+    assert words(handshake) == [("AUTH", "ada", "s3cret"), ("CLIENT", "ID"), ("SELECT", 5), ("PING",)]
+    assert answer(handshake, ID=9) is Progress.DONE
+    assert handshake.client_id == 9
+
+
+def test_it_is_asked_for_after_a_fall_back_too():
+    handshake = begin(wants_id=True)
+    assert answer(handshake, HELLO=UNKNOWN_HELLO) is Progress.ASK_NOW
+    assert words(handshake) == [("CLIENT", "ID"), ("PING",)]
+    assert answer(handshake, ID=11) is Progress.DONE
+    assert (handshake.protocol, handshake.client_id) == (2, 11)
+
+
+@pytest.mark.parametrize("reply", ["NOPERM no right to", "ERR unknown subcommand 'ID'"])
+def test_a_number_that_is_not_told_is_done_without(reply):
+    handshake = begin(protocol=2, wants_id=True)
+    assert answer(handshake, ID=reply) is Progress.DONE
+    assert handshake.client_id is None
+
+
+@pins("case-92")
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_connection_that_was_used_is_reset_first(protocol):
+    """In the same write: then it becomes what a new one becomes."""
+    new = begin(protocol=protocol, wants_id=True, **FULL)
+    used = Handshake(Introduction(protocol=protocol, wants_id=True, **FULL), address="h:6379", is_reset=True)
+    assert words(used) == [("RESET",), *words(new)]
+    assert answer(used, RESET=b"RESET", ID=3, HELLO={"id": 3}) is Progress.DONE
+    assert used.client_id == 3
+
+
+@pins("case-92")
+def test_a_fall_back_resets_as_well():
+    handshake = Handshake(Introduction(wants_id=True), address="h:6379", is_reset=True)
+    assert answer(handshake, RESET=b"RESET", HELLO=UNKNOWN_HELLO) is Progress.ASK_NOW
+    assert words(handshake) == [("RESET",), ("CLIENT", "ID"), ("PING",)]
+
+
+@pins("case-92")
+def test_a_connection_that_refuses_to_be_reset_can_not_be_used_again():
+    handshake = Handshake(Introduction(), address="h:6379", is_reset=True)
+    assert refusal(handshake, RESET="ERR unknown command 'RESET', with args beginning with: ").step == "RESET"
