@@ -369,10 +369,11 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             if type(result) in PLAIN:
                 continue
             entry = entries[place]
-            if isinstance(result, ResponseError) and (is_block or EMPTY_RESPONSE not in entry.options):
+            if isinstance(result, ResponseError) and not is_block and EMPTY_RESPONSE in entry.options:
+                continue
+            if isinstance(result, ResponseError):
                 self.annotate_exception(result, place + 1, entry.args)
-                raise result
-            if isinstance(result, UnicodeDecodeError):
+            if isinstance(result, Exception):  # LOADING is no ResponseError
                 raise result
 
     async def _respond(self, entries: Sequence[_Entry], results: Sequence[Any], *, is_block: bool) -> list[Any]:

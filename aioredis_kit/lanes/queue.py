@@ -25,15 +25,14 @@ from aioredis_kit.exceptions import (
     KitError,
     NotConnectedError,
     QueueFullError,
-    TimeoutDiagnosis,
     one_for_each,
 )
+from aioredis_kit.lanes.expiry import expire
 from aioredis_kit.lanes.sweep import Sweep
-from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command, Query
 from aioredis_kit.transport.units import Barrier, Unit
-from aioredis_kit.wire.encoder import LARGE, is_large, size_of
-from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
+from aioredis_kit.wire.encoder import LARGE, is_large
+from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,8 +48,6 @@ _BATCH: Final = 64 * 1024
 """How much is joined into one write, in bytes: the transport's high-water mark."""
 _FEW: Final = 512
 """So many commands, none of them large, are written without a look at their sizes. Nearly always there are fewer."""
-_HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
-"""An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
 _MANY_WITHDRAWN: Final = 1024
 
 
@@ -531,59 +528,11 @@ class LinkQueue:
 
     def _expire(self, now: float, lag: float) -> float:
         """See ``Sweep``."""
-        earliest = math.inf
-        is_stalled = False
-        connection = self.connection
-        flying = () if connection is None else connection.in_flight
-        ahead = ahead_bytes = 0
-        for queue in (flying, self._waiting):
-            for command in queue:
-                if isinstance(command, Command) and command.state in _HAS_DEADLINE:
-                    due = command.due
-                    if due <= now and connection is not None:
-                        due = command.renewed_due(connection.last_read)
-                    if due > now:
-                        earliest = min(earliest, due)
-                    else:
-                        is_stalled |= self._is_unread_since(command)
-                        self._time_out(command, now, lag, ahead, ahead_bytes)
-                ahead += 1
-                ahead_bytes += size_of(command.payload)
-        if is_stalled:
+        expired = expire(self._waiting, self.connection, now, lag, state=self.link.state.value)
+        if expired.is_stalled:
             self.link.probe()
-        self._earliest = earliest
-        return earliest
-
-    def _is_unread_since(self, command: Command) -> bool:
-        """Whether a command is in flight, and nothing was read since it was written."""
-        connection = self.connection
-        return (
-            connection is not None
-            and command.state in (IN_FLIGHT, ABANDONED)
-            and connection.bytes_read == command.written[1]
-        )
-
-    def _time_out(self, command: Command, now: float, lag: float, ahead: int, ahead_bytes: int) -> None:
-        """End a command whose caller still waits."""
-        if not command.is_awaited:
-            return
-        timeout = command.options.timeout or 0.0
-        is_in_flight = command.state == IN_FLIGHT
-        written_at, read_before = command.written if is_in_flight else (now, 0)
-        bytes_read = 0
-        if is_in_flight and self.connection is not None:
-            bytes_read = self.connection.bytes_read - read_before
-        diagnosis = TimeoutDiagnosis(
-            timeout=timeout,
-            queued=written_at - (command.due - timeout),
-            in_flight=now - written_at,
-            commands_ahead=ahead,
-            bytes_ahead=ahead_bytes,
-            bytes_read=bytes_read,
-            state=self.link.state.value,
-            lag=lag,
-        )
-        command.fail(timeout_error(str(command.args[0]), diagnosis, was_sent=command.was_sent))
+        self._earliest = expired.earliest
+        return expired.earliest
 
 
 def _is_out_of_the_ordinary(command: Command) -> bool:
