@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         TokenRenewalError,
     )
     from aioredis_kit.options import TLSOptions
+    from aioredis_kit.pubsub.message import Message
+    from aioredis_kit.pubsub.subscription import Subscription
 
 _MODULES = {
     "ClientState": "client.base",
@@ -39,6 +41,8 @@ _MODULES = {
     "create_client": "client.create",
     "CredentialProvider": "credentials",
     "Credentials": "credentials",
+    "Message": "pubsub.message",
+    "Subscription": "pubsub.subscription",
     "TLSOptions": "options",
     **dict.fromkeys(
         (
@@ -78,12 +82,14 @@ __all__ = [  # the names are all strings
     "HandshakeError",
     "HealthCheckError",
     "KitError",
+    "Message",
     "NotConnectedError",
     "PoolExhaustedError",
     "QueueFullError",
     "ReconnectStrategyError",
     "RedisClient",
     "ReplyProtocolError",
+    "Subscription",
     "TLSOptions",
     "TimeoutDiagnosis",
     "TokenRenewalError",

@@ -16,6 +16,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NEVER_DECODE",
     "Encoder",
     "error_reply",
+    "hang_up",
     "made_of_ok",
     "response_callbacks",
 ]
@@ -51,3 +53,16 @@ def response_callbacks(protocol: int | None, *, legacy_responses: bool) -> dict[
 def made_of_ok(callback: Callable[..., Any]) -> bool | None:
     """Return what a response callback makes of the reply ``OK``, if it is one that always makes the same of it."""
     return True if callback in (parse_set_result, bool_ok) else None
+
+
+def hang_up(connection: Any) -> asyncio.StreamWriter | None:
+    """Close a connection of redis-py's at once; return what is closed then, if it was open."""
+    writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001  # it has no other way that isn't a coroutine
+    connection._reader = connection._writer = None  # noqa: SLF001  # as above
+    if writer is None:
+        return None
+    try:
+        writer.transport.abort()
+    except RuntimeError:  # its event loop is closed
+        return None
+    return writer

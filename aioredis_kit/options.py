@@ -3,7 +3,7 @@
 Rules of this file:
 
 1. An option is one entry of ``Options``. Its kind reads it, in the query of a URL too; its meaning is for the
-   documentation. What becomes of redis-py's other names is in one table, ``_REDIS_PY``.
+   documentation. What becomes of redis-py's other names is in one table, ``spellings.REDIS_PY``.
 2. However it was made, an ``Options`` or ``TLSOptions`` holds only values that its kinds have read, and no
    impossible combination. What is wrong is a ``ConfigurationError`` that names option, problem and remedy.
 3. Durations are float seconds. No error and no ``repr`` shows a secret.
@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -26,7 +26,6 @@ from aioredis_kit.kinds import (
     HOST,
     INTERVAL,
     KEEP_ALIVE,
-    KEEP_ALIVE_CONSTANTS,
     LABEL,
     PATH,
     PROVIDER,
@@ -44,6 +43,7 @@ from aioredis_kit.kinds import (
     reads,
     seconds,
 )
+from aioredis_kit.spellings import REDIS_PY, Alias, Ignored, Meaning, Refused, is_unset, meaning_in_pool, read_pool
 from aioredis_kit.url import parse_url
 
 if TYPE_CHECKING:
@@ -251,6 +251,9 @@ class Options:
         metadata=reads(optional(seconds(least=0.001, most=2_000_000)), "How long sent data may stay unacknowledged."),
     )
     no_delay: bool = field(default=True, metadata=reads(FLAG, "Whether small writes are sent at once (TCP_NODELAY)."))
+    single_connection_client: bool = field(
+        default=False, metadata=reads(FLAG, "Whether all commands have one dedicated connection, as a session's.")
+    )
     client_side_cache: object = field(default=None, metadata=reads(_LATER, "Not supported yet."))
     emit_invalidate: bool = field(default=False, metadata=reads(FLAG, "Not supported yet."))
     ignored: tuple[str, ...] = ()
@@ -315,82 +318,24 @@ def _impossibilities(options: Options) -> Iterator[str]:
             yield f"{name} is not supported yet: leave it out"
 
 
-@dataclass(frozen=True, slots=True)
-class _Alias:
-    """Another name of an option, or of a field of ``TLSOptions`` (``tls.…``).
-
-    Attributes:
-        option: The option's own name.
-        kind: What values this name takes, if not the option's.
-        unset: Values that mean the same as leaving it out.
-    """
-
-    option: str
-    kind: Kind | None = None
-    unset: tuple[object, ...] = ()
-
-
-_VERIFY: Final = Kind(
-    "'required', 'optional', 'none' or an ssl.VerifyMode",
-    # The numbers are those of ssl.VerifyMode, which is an IntEnum: its members are found by them.
-    {"required": True, "optional": True, "none": False, None: False, 2: True, 1: True, 0: False}.__getitem__,
-    str,
-)
-_NONE: Final = (None,)
-_VERIFY_FLAGS: Final = "is not supported: set them on an SSLContext and pass that as tls"
-
-_REDIS_PY: Final[Mapping[str, _Alias | str | None]] = {
-    # An alias; or text: refused unless None or False, for this reason; or None: accepted without effect.
-    "auto_close_connection_pool": None,
-    "connection_pool": "is not supported yet: give the options themselves, or a URL",
-    "credentials_provider": _Alias("credential_provider"),
-    "driver_info": None,
-    "event_dispatcher": None,
-    "health_check_interval": _Alias("ping_interval"),
-    "lib_name": None,
-    "lib_version": None,
-    "maint_notifications_config": None,
-    "max_connections": _Alias("max_dedicated_connections", unset=_NONE),
-    "redis_connect_func": "is not supported: there is no redis-py connection to call it with",
-    "retry": None,
-    "retry_on_error": None,
-    "retry_on_timeout": None,
-    "single_connection_client": "is not supported yet: leave it out",
-    "socket_connect_timeout": _Alias("connect_timeout"),
-    "socket_keepalive": _Alias("keep_alive"),
-    "socket_keepalive_options": _Alias("keep_alive", KEEP_ALIVE_CONSTANTS, unset=(None, {})),
-    "socket_read_size": None,
-    "socket_timeout": _Alias("command_timeout"),
-    "ssl": _Alias("tls"),
-    "ssl_ca_certs": _Alias("tls.ca_file", unset=_NONE),
-    "ssl_ca_data": _Alias("tls.ca_data", unset=_NONE),
-    "ssl_ca_path": _Alias("tls.ca_path", unset=_NONE),
-    "ssl_cert_reqs": _Alias("tls.verify", _VERIFY),
-    "ssl_certfile": _Alias("tls.certificate_file", unset=_NONE),
-    "ssl_check_hostname": _Alias("tls.check_hostname"),
-    "ssl_ciphers": _Alias("tls.ciphers", unset=_NONE),
-    "ssl_exclude_verify_flags": _VERIFY_FLAGS,
-    "ssl_include_verify_flags": _VERIFY_FLAGS,
-    "ssl_keyfile": _Alias("tls.key_file", unset=_NONE),
-    "ssl_min_version": _Alias("tls.minimum_version", unset=_NONE),
-    "ssl_password": _Alias("tls.key_password", unset=_NONE),
-}
 _OPTIONS: Final = kinds_of(Options)
 _KINDS: Final = _OPTIONS | {f"tls.{name}": kind for name, kind in kinds_of(TLSOptions).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What the caller said of one option, under whichever name."""
+    """What the caller said of one option, under whichever name, and where."""
 
     name: str
     value: object
-    in_url: bool = False
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} in the URL" if self.in_url else self.name
+        return f"{self.name}{self.where}"
 
 
+_IN_URL: Final = " in the URL"
+_IN_POOL: Final = " in the connection_pool"
 _Settled: TypeAlias = dict[str, tuple[_Statement, Any]]
 
 
@@ -403,31 +348,48 @@ def resolve_options(url: str | None, given: Mapping[str, object]) -> Options:
 
     Raises:
         ConfigurationError: The URL is malformed; an option is unknown, of another type or out of range; two names
-            of one option, or it and the URL, have different values; or options exclude each other.
+            of one option, or it and the URL or the pool, have different values; or options exclude each other.
     """
     said = [] if url is None else [_from_url(*each) for each in parse_url(url).items()]
-    said += [_Statement(*each) for each in given.items()]
+    for name, value in given.items():
+        if name == "connection_pool" and value is not None:
+            said += _from_pool(value)
+        elif not is_unset(value):
+            said.append(_Statement(name, value))
     values, ignored = _settle(said, tls=False)
     return Options(**values, ignored=ignored)
 
 
 def _from_url(name: str, value: object) -> _Statement:
-    meaning = _meaning(name)
-    if isinstance(value, str) and isinstance(meaning, _Alias):
-        value = _kind(meaning).parsed(f"{name} in the URL", value)
-    return _Statement(name, value, in_url=True)
+    meaning = _meaning(name, _IN_URL)
+    if isinstance(value, str) and isinstance(meaning, Alias):
+        value = _kind(meaning).parsed(f"{name}{_IN_URL}", value)
+    return _Statement(name, value, _IN_URL)
 
 
-def _meaning(name: str) -> _Alias | str | None:
+def _from_pool(pool: Any) -> list[_Statement]:
+    own = getattr(pool, "options", None)
+    if isinstance(own, Options):  # it is a client's of ours
+        values = {each: getattr(own, each.name) for each in fields(own) if "kind" in each.metadata}
+        said = {each.name: value for each, value in values.items() if value != each.default}
+    else:
+        said = read_pool(pool)
+    return [_Statement(name, value, _IN_POOL) for name, value in said.items()]
+
+
+def _meaning(name: str, where: str) -> Meaning:
     if name in _OPTIONS:
-        return _Alias(name)
-    if name in _REDIS_PY:
-        return _REDIS_PY[name]
-    (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *_REDIS_PY], n=1, cutoff=0)
-    raise ConfigurationError(f"there is no option {name[:50]!r}: the closest one is {closest!r}")
+        return Alias(name)
+    if name in REDIS_PY:
+        return REDIS_PY[name]
+    if where == _IN_POOL and (meaning := meaning_in_pool(name)) is not None:
+        return meaning
+    (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *REDIS_PY], n=1, cutoff=0)
+    place = where if where == _IN_POOL else ""  # of a URL any piece may be part of a password
+    raise ConfigurationError(f"there is no option {name[:50]!r}{place}: the closest one is {closest!r}")
 
 
-def _kind(alias: _Alias) -> Kind:
+def _kind(alias: Alias) -> Kind:
     return alias.kind or _KINDS[alias.option]
 
 
@@ -436,13 +398,13 @@ def _settle(said: Iterable[_Statement], *, tls: object) -> tuple[dict[str, Any],
     settled: _Settled = {}
     ignored: list[str] = []
     for each in said:
-        meaning = _meaning(each.name)
-        if isinstance(meaning, _Alias):
+        meaning = _meaning(each.name, each.where)
+        if isinstance(meaning, Alias):
             if each.value not in meaning.unset:
                 _add(settled, meaning, each)
         elif each.value is not None and each.value is not False:
-            if meaning is not None:
-                raise ConfigurationError(f"{each} {meaning}")
+            if not isinstance(meaning, Ignored):
+                raise ConfigurationError(f"{each} {_refusal(meaning)}")
             ignored.append(each.name)
     _fold_tls(settled, tls)
     values = {name: value for name, (_, value) in settled.items()}
@@ -452,7 +414,11 @@ def _settle(said: Iterable[_Statement], *, tls: object) -> tuple[dict[str, Any],
     return values, tuple(dict.fromkeys(ignored))
 
 
-def _add(settled: _Settled, alias: _Alias, said: _Statement) -> None:
+def _refusal(meaning: Meaning) -> str:
+    return meaning.reason if isinstance(meaning, Refused) else "must be given when the client is made"
+
+
+def _add(settled: _Settled, alias: Alias, said: _Statement) -> None:
     value = _kind(alias).value(str(said), said.value)
     if alias.option in settled:
         first, known = settled[alias.option]
@@ -477,5 +443,5 @@ def _fold_tls(settled: _Settled, tls: object) -> None:
         settled["tls"] = switch, TLSOptions(**values)
     elif tls is not False:
         raise ConfigurationError(f"{first} must be said in the TLSOptions or SSLContext that tls has: move it there")
-    elif switch is first or switch.in_url:
+    elif switch is first or switch.where == _IN_URL:
         raise ConfigurationError(f"{first} has no effect without TLS: add tls=True, or use rediss:// in the URL")

@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 50
+REDIS_PYS_NAMES = {"do_acquire", "do_release"}  # overridden
 BANNED_NAMES = re.compile(r"^(utils?|helpers?|common|manager|handler)$|^process_|^do_")
 
 # The rules of DESIGN sections 1, 4 and 5 that concern what is built, and the cases of node-redis that it keeps.
@@ -24,7 +25,7 @@ RULES = (
     [f"P{n}" for n in range(1, 8)]
     + [f"4.{n}" for n in range(1, 22)]
     + [f"5.{n}" for n in range(1, 6)]
-    + [f"case-{n}" for n in (*range(1, 12), *range(14, 36), *range(37, 50), 51, 54, 73, *range(131, 137))]
+    + [f"case-{n}" for n in (*range(1, 12), *range(14, 52), *range(53, 74), 92, *range(131, 137))]
 )
 
 
@@ -63,7 +64,7 @@ def test_names_are_the_fields_own(path):
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     }
-    assert not {name for name in names if BANNED_NAMES.search(name.lstrip("_"))}
+    assert not {name for name in names - REDIS_PYS_NAMES if BANNED_NAMES.search(name.lstrip("_"))}
 
 
 @pytest.mark.pins("P6")

@@ -18,11 +18,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 import redis.exceptions
 import yaml
 
 import aioredis_kit
-from aioredis_kit import options, pytest_plugin
+from aioredis_kit import pytest_plugin, spellings
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.options import Options, TLSOptions
 
@@ -50,7 +51,7 @@ COMMANDS = [
 
 def table(heading: str) -> list[list[str]]:
     """Return the rows of the first table after a heading, without its head."""
-    lines = README.partition(f"\n## {heading}\n")[2].splitlines()
+    lines = re.split(rf"\n##+ {re.escape(heading)}\n", README, maxsplit=1)[1].splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("|"))
     rows = []
     for line in lines[first + 2 :]:
@@ -168,8 +169,8 @@ def test_the_override_is_our_own_requirement():
 def test_the_options_are_those_of_the_code():
     """Names, defaults, meanings, and other names."""
     aliases: dict[str, set[str]] = {}
-    for name, meaning in options._REDIS_PY.items():
-        if isinstance(meaning, options._Alias):
+    for name, meaning in spellings.REDIS_PY.items():
+        if isinstance(meaning, spellings.Alias):
             aliases.setdefault(meaning.option, set()).add(name)
     shown = {}
     for name, default, meaning, others in table("Options"):
@@ -179,6 +180,26 @@ def test_the_options_are_those_of_the_code():
         for field in dataclasses.fields(Options)
         if "kind" in field.metadata
     }
+
+
+def test_redis_pys_options_are_those_of_the_code():
+    """What becomes of each parameter of redis-py's constructor that isn't an option of ours by the same name."""
+    shown = {name.strip("`"): meaning for name, meaning in table("redis-py's options")}
+    assert shown == {name: becomes(meaning) for name, meaning in spellings.REDIS_PY.items()}
+    parameters = set(inspect.signature(redis.asyncio.Redis.__init__).parameters) - {"self"}
+    assert parameters <= shown.keys() | {field.name for field in dataclasses.fields(Options)}
+
+
+def becomes(meaning: spellings.Meaning) -> str:
+    match meaning:
+        case spellings.Alias(option=option):
+            name = option.removeprefix("tls.")
+            return f"`TLSOptions.{name}`" if option.startswith("tls.") else f"`{name}`"
+        case spellings.Ignored(reason=reason):
+            return f"accepted, without effect. {reason}"
+        case spellings.Refused(reason=reason):
+            return f"refused: it {reason}"
+    return meaning.reason
 
 
 def test_the_events_are_those_of_the_code():
@@ -205,7 +226,7 @@ def test_what_is_named_exists():
     assert not {error for error in errors if not any(hasattr(home, error) for home in homes)}
     given = set(re.findall(r"`(\w+)=", README))
     assert len(given) >= 3
-    assert given <= {field.name for field in dataclasses.fields(Options)} | options._REDIS_PY.keys()
+    assert given <= {field.name for field in dataclasses.fields(Options)} | spellings.REDIS_PY.keys()
     tls_options = re.search(r"a `TLSOptions` \((.*?)…\)", README, re.DOTALL)[1]
     assert set(re.findall(r"`(\w+)`", tls_options)) <= {field.name for field in dataclasses.fields(TLSOptions)}
 

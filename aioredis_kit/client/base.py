@@ -33,8 +33,12 @@ from aioredis_kit.exceptions import (
     KitError,
     one_for_each,
 )
+from aioredis_kit.pubsub.listening import Listening
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aioredis_kit.client.life import Belonging
     from aioredis_kit.client.plans import Plans
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.lanes.equipment import Equipment
@@ -72,6 +76,7 @@ class ClientCore(Issuer):
         loop: The loop on which commands may be issued now.
         lane: Takes commands, while ``loop`` is set.
         listeners: The listeners of its events.
+        listening: The listeners of messages, if there ever was one.
     """
 
     lane: Taker
@@ -81,6 +86,7 @@ class ClientCore(Issuer):
         self.state = ClientState.NEW
         self.loop: asyncio.AbstractEventLoop | None = None
         self.listeners = Listeners()
+        self.listening: Listening | None = None
         self._plans: weakref.WeakSet[Plans] = weakref.WeakSet()
         self._shortest_timeout = math.inf
         self._life: Life | None = None  # the latest
@@ -345,6 +351,35 @@ class ClientCore(Issuer):
             self.check_home()
         assert self._life is not None  # noqa: S101  # it is open
         return self._life.router.route(args)
+
+    def adopt(self, belonging: Belonging) -> Endpoint:
+        """Let what has sockets of its own end with this life of the client; open the client if need be.
+
+        Raises:
+            ClientClosedError: The client was closed, or gave up.
+            RuntimeError: It belongs to another loop, thread or process.
+        """
+        endpoint = self.route(())
+        assert self._life is not None  # noqa: S101  # it is open
+        self._life.belongings.add(belonging)
+        return endpoint
+
+    def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """Run a function as a job of the client; tell whether that can still be done."""
+        return self._life is not None and self._life.spawn_job(function, name)
+
+    def open_listening(self) -> Listening:
+        """Return the listeners of the messages of the present life; open the client if need be.
+
+        Raises:
+            ClientClosedError: The client was closed, or gave up.
+            RuntimeError: It belongs to another loop, thread or process.
+        """
+        lane = self.route(()).push
+        assert self._life is not None  # noqa: S101  # it is open
+        if self.listening is None or self.listening.lane is not lane:
+            self.listening = Listening(lane, self._life)
+        return self.listening
 
     def due(self, options: CommandOptions) -> float:
         """Return when the time is over of what is issued now, on the client's clock."""

@@ -14,10 +14,11 @@ from aioredis_kit.client.base import ClientCore, ClientState
 from aioredis_kit.client.commands import VIEW_OPTIONS, CommandClient
 from aioredis_kit.client.detours import execute_blocking, execute_fence
 from aioredis_kit.client.equip import equip
-from aioredis_kit.client.later import NotYet
 from aioredis_kit.client.observing import Observing
 from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.session import Session
+from aioredis_kit.client.single import SingleConnection
+from aioredis_kit.client.subscribing import Subscribing
 from aioredis_kit.options import Options, resolve_options
 from aioredis_kit.policy.commands import Lane
 
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from redis.asyncio import ConnectionPool
+
     from aioredis_kit.client.plans import Plan
 
 logger = logging.getLogger(__name__)
 
 
-class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # redis-py's own mixins disagree
+class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc]  # redis-py's own mixins disagree
     """A client for one Redis, Valkey or Garnet server.
 
     Made with ``create_client``. Every command method is redis-py's, with its signature and its response; all of them
@@ -41,6 +44,7 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
     """
 
     _core: ClientCore
+    _session: Session | None = None  # takes all commands, if there is to be a single connection
 
     def __init__(self, url: str | None = None, **options: Any) -> None:
         """See ``create_client``."""
@@ -62,7 +66,24 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
             protocol=options.protocol,
             legacy_responses=options.legacy_responses,
         )
-        self._attach(core, plans, options.command, _Keeper(core))
+        keeper = _Keeper(core)
+        self._attach(core, plans, options.command, keeper)
+        if options.single_connection_client:
+            # The session refers to a view of its own: one to this client would keep it from being collected.
+            view = object.__new__(RedisClient)
+            view._attach(core, plans, options.command, keeper)  # its own class
+            self._use(SingleConnection.begin_on(view, core, renews=True))
+
+    def _use(self, session: Session) -> None:
+        """Send all commands through a session."""
+        self._session = session
+        self.single_connection_client = True
+        self.response_callbacks = session.response_callbacks
+        self._plans = session._plans  # noqa: SLF001  # of the same family
+        self._execute = session._execute  # type: ignore[method-assign]  # noqa: SLF001  # as above
+        self.pipeline = session.pipeline  # type: ignore[method-assign]
+        if type(self)._command is CommandClient._command:  # noqa: SLF001  # no subclass takes all commands
+            self._command = session._command  # noqa: SLF001  # as above
 
     @classmethod
     def from_url(
@@ -81,6 +102,20 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
             options["auto_close_connection_pool"] = auto_close_connection_pool
         return cls(url, single_connection_client=single_connection_client, **options)
 
+    @classmethod
+    def from_pool(cls, connection_pool: ConnectionPool) -> Self:
+        """Make a client from a pool of redis-py's: its options are read, the pool itself is not used.
+
+        Raises:
+            ConfigurationError: An option of the pool is not supported.
+        """
+        return cls(connection_pool=connection_pool)
+
+    def _take_after(self, origin: CommandClient, overrides: dict[str, Any]) -> None:
+        session = origin._session if isinstance(origin, RedisClient) else None  # noqa: SLF001  # of the same class
+        if session is not None:
+            self._use(session.with_options(**overrides))
+
     # Commands.
 
     async def _take_detour(self, plan: Plan, lane: Lane, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
@@ -93,7 +128,7 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
             if lane is Lane.BLOCKING:
                 reply = await execute_blocking(self._core, args, self._options, decode=decode)
             else:
-                reply = await execute_fence(self._core, args, self._options)
+                reply = await execute_fence(self._core, args, self._options, decode=decode)
         except ResponseError:
             if options and EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -119,6 +154,9 @@ class RedisClient(Observing, NotYet, CommandClient):  # type: ignore[misc]  # re
         """
         self._core.equipment.commands.register(name, readonly=readonly, blocking=blocking, keys=keys)
         self._core.forget_plans()
+
+    def _client_core(self) -> ClientCore:
+        return self._core
 
     # Sessions.
 

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
-from aioredis_kit.client.monitoring import BUFFERED, Monitor
+from aioredis_kit.client.himport import NoImports
+from aioredis_kit.client.objects import Objects
 from aioredis_kit.client.pipelines import Pipeline
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.client.pool import PoolView
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from types import EllipsisType
     from typing import Self
 
+    from aioredis_kit.client.base import ClientCore
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
+    from aioredis_kit.client.session import SessionCore
     from aioredis_kit.options import CommandOptions, RetryUnanswered
     from aioredis_kit.policy.commands import Arguments, Lane
 
@@ -38,14 +41,14 @@ VIEW_OPTIONS: Final = {
 """The options that a view may have otherwise than its client, and their fields in ``CommandOptions``."""
 
 
-class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
+class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
     """Redis-py's command methods on our connections."""
 
     _core: Any  # an Issuer, each subclass has its own
     _take_detour: Callable[[Plan, Lane, tuple[Any, ...], dict[str, Any] | None], Coroutine[Any, Any, Any]]
     """Executes what is not simply one command on the lane that the others take; returns its response."""
 
-    def _attach(self, core: Issuer, plans: Plans, options: CommandOptions, keeper: object) -> None:
+    def _attach(self, core: ClientCore | SessionCore, plans: Plans, options: CommandOptions, keeper: object) -> None:
         """Make this object a view of a core. ``__init__`` of redis-py's class, which would open a pool, is not run."""
         self._core = core
         self._keeper = keeper
@@ -57,7 +60,7 @@ class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixin
         core.add_view(plans, options)
         # What redis-py's own methods and helpers read.
         self.response_callbacks = plans.callbacks  # type: ignore[assignment]  # a MutableMapping with other key types
-        self.connection_pool = PoolView(core.equipment.options, options)  # type: ignore[assignment]  # what is used of one
+        self.connection_pool = PoolView(core.client, options)
         self.connection = None
         self.single_connection_client = False
         self.auto_close_connection_pool = True
@@ -196,19 +199,6 @@ class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixin
     def units_answered(self, commands: Sequence[Arguments]) -> None:
         """Note that the commands of a pipeline were answered."""
 
-    # What has a connection or an object of its own.
-
-    def monitor(self, *, buffered: int = BUFFERED) -> Monitor:
-        """Return what tells of every command that the server executes. See redis-py.
-
-        Args:
-            buffered: How many lines it keeps that nobody has taken yet; then the oldest is dropped and counted.
-
-        Raises:
-            ConfigurationError: ``buffered`` is no number from 1 on.
-        """
-        return Monitor(self, buffered=buffered)
-
     def with_options(
         self,
         *,
@@ -240,7 +230,11 @@ class CommandClient(Quick, Redis):  # type: ignore[misc]  # redis-py's own mixin
         kept = replace(self._options, **{field: getattr(options, field) for field in fields})
         view = self.__new__(type(self))
         view._attach(self._core, self._plans.copy(), kept, self._keeper)  # noqa: SLF001  # of its own class
+        view._take_after(self, overrides)  # noqa: SLF001  # as above
         return view
+
+    def _take_after(self, origin: CommandClient, overrides: dict[str, Any]) -> None:
+        """Be what ``origin`` is beyond its options, as a view of it with other options."""
 
     # What redis-py's own code asks of a client.
 

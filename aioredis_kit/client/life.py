@@ -11,6 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from aioredis_kit.client.listeners import Work
 from aioredis_kit.events import Ended, Event, Failed, Ready, Terminated
 from aioredis_kit.exceptions import ConnectError, KitError
 from aioredis_kit.lanes.endpoint import Endpoint
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable
 
-    from aioredis_kit.client.listeners import Listener, Listeners, Work
+    from aioredis_kit.client.listeners import Listeners
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.routing.router import Router
 
@@ -40,6 +41,16 @@ class LifeOwner(Protocol):
 
     def cancelled(self, life: Life) -> None:
         """Somebody else cancelled its tasks."""
+
+
+class Belonging(Protocol):
+    """What else has sockets for as long as a life lasts."""
+
+    def hang_up(self) -> None:
+        """Close them at once."""
+
+    async def wait_hung_up(self) -> None:
+        """Wait until they are closed."""
 
 
 class Life:
@@ -64,6 +75,7 @@ class Life:
         latest_failure: The last error of connecting.
         has_ended: Whether it is over; nothing of it is heard any more.
         work: What is being awaited for listeners.
+        belongings: What else has sockets.
     """
 
     def __init__(
@@ -77,7 +89,8 @@ class Life:
         self.is_wanted = False
         self.waiters = 0
         self.latest_failure: Exception | None = None
-        self.work: dict[Listener, Work] = {}
+        self.work: dict[object, Work] = {}
+        self.belongings: set[Belonging] = set()
         self._owner = owner
         self._address = str(equipment.dialler.address)
         self._close_timeout = equipment.options.close_timeout
@@ -93,6 +106,8 @@ class Life:
             return
         self.has_ended = True
         self.router.destroy(refusal)
+        for each in self.belongings:
+            each.hang_up()
         if not self.outcome.done():
             self.outcome.set_result(refusal)
         if is_terminated:
@@ -110,10 +125,29 @@ class Life:
         """
         await self._supervisor.wait_stopped()
         await self.router.wait_closed()
+        for each in self.belongings:
+            await each.wait_hung_up()
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
         """See ``listeners.Spawner``."""
         return self._supervisor.spawn(self._job(function, name), context)
+
+    def spawn_work(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
+        """See ``pubsub.listening.Host``."""
+        work = Work(self.loop)
+
+        async def run() -> None:
+            work.task = asyncio.current_task()
+            try:
+                await function()
+            finally:
+                del self.work[work]
+                work.done.set_result(None)
+
+        is_spawned = self.spawn(run, name=name, context=context)
+        if is_spawned:
+            self.work[work] = work
+        return is_spawned
 
     def spawn_job(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
         """See ``EndpointOwner``."""

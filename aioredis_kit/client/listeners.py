@@ -43,7 +43,7 @@ class Spawner(Protocol):
 
     loop: asyncio.AbstractEventLoop
     has_ended: bool
-    work: dict[Listener, Work]
+    work: dict[object, Work]
 
     def spawn(self, function: Callable[[], Awaitable[None]], *, name: str, context: contextvars.Context) -> bool:
         """Run a function as a task of the client's, in a context; tell whether that can still be done."""

@@ -101,7 +101,7 @@ class Monitor(StockMonitor):
         await self.connect()
         return self
 
-    async def __aexit__(  # type: ignore[override]  # redis-py's has *args
+    async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """As ``aclose``."""
@@ -129,21 +129,19 @@ class _Line:
         """See ``Monitor.connect``."""
         core, options = client._core.client, client._options  # noqa: SLF001  # of the same family
         endpoint = core.route(())
-        lease = await endpoint.dedicated.acquire("MONITOR", core.due(options))
-        self._lane, self._lease = endpoint.dedicated, lease
+        self._lease = lease = await endpoint.dedicated.acquire("MONITOR", core.due(options))
+        self._lane = endpoint.dedicated
         try:
-            connection = lease.link.connection
-            if connection is None:
-                raise ConnectionLostError("the connection was lost", address=lease.link.address)
             # In this order: lines may come in the packet of the answer.
             lease.on_push = self._read
             lease.on_closing = self._stop
             lease.link.is_reserved = True
-            connection.change_mode(Mode.MONITOR)
-            connection.ended.add_done_callback(lambda _: self._stop(connection.failure))
+            if (connection := lease.link.connection) is not None:
+                connection.change_mode(Mode.MONITOR)
+                connection.ended.add_done_callback(lambda _: self._stop(connection.failure))
             args = ("MONITOR",)
             command = new_command(lease.queue.loop, args, endpoint.encode(args), decode=False, options=options)
-            command.dispatch(lease.queue)
+            command.dispatch(lease.queue)  # which refuses it where the connection was lost
             await self._wait(command)
         except BaseException:
             self.close()

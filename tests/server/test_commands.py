@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-import warnings
+import re
 
 import pytest
 import redis.asyncio
-from redis.commands import AsyncCoreCommands
 
 from aioredis_kit import RedisClient, create_client
+from tests.support.client_calls import BLOCKING_CALLS, CONNECTION_CALLS, HELPER_CALLS, NOT_COMPARED
+from tests.support.comparing import COMBINATIONS, Names, assert_same, both, in_pipeline, methods_of, name_of, shape
 from tests.support.data_calls import DATA_CALLS
 from tests.support.server_calls import NOT_CALLED, SERVER_CALLS, UNSTABLE_CALLS
 
-CALLS = [*DATA_CALLS, *SERVER_CALLS]
-
-COMBINATIONS = [
-    {**protocol, "legacy_responses": legacy, "decode_responses": decode}
-    for protocol, legacy, decode in itertools.product(
-        ({}, {"protocol": 2}, {"protocol": 3}), (True, False), (False, True)
-    )
-]
-NUMBERS = frozenset({int, float})
+CALLS = [*DATA_CALLS, *SERVER_CALLS, *BLOCKING_CALLS, *CONNECTION_CALLS]
 
 
 @pytest.fixture(autouse=True)
@@ -31,62 +23,8 @@ def _own_server(redis_server):
         pytest.skip("these calls change users, functions and settings: they are for a server of our own")
 
 
-async def make(call, client):
-    """Make a call, wait for what it returns, and return that with its types, or the exception and its text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecated and experimental methods
-        try:
-            result = call(client)
-            if inspect.isasyncgen(result):
-                result = [each async for each in result]
-            elif inspect.isawaitable(result):
-                result = await result
-        except Exception as error:  # noqa: BLE001  # it is the result
-            return type(error), str(error)
-    return typed(result)
-
-
-def typed(value):
-    """Return a value with the types of all its parts: True is not 1 here."""
-    if isinstance(value, dict):
-        return type(value), [(typed(key), typed(each)) for key, each in value.items()]
-    if isinstance(value, set | frozenset):
-        return type(value), sorted(map(repr, value))
-    if isinstance(value, list | tuple):
-        return type(value), [typed(each) for each in value]
-    return type(value), repr(value)
-
-
-def shape(result):
-    """Return what is the same of an unstable result each time: the types, and the keys of mappings."""
-    kind, content = result
-    if issubclass(kind, dict):
-        return kind, sorted((repr(key), shape(each)) for key, each in content)
-    if isinstance(content, list):
-        return kind, sorted({repr(shape(each)) for each in content}) if kind in {list, tuple} else len(content)
-    return float if kind in NUMBERS else kind
-
-
-async def both(redis_url, options, calls, prepare=None):
-    """Make calls on redis-py's client and on ours, each time on the same empty database; return both's results."""
-    results = []
-    for connect in (redis.asyncio.Redis.from_url, create_client):
-        async with connect(redis_url, **options) as client:
-            await client.flushdb()
-            if prepare is not None:
-                await prepare(client)
-            results.append([await make(call, client) for call in calls])
-    return results
-
-
-def assert_same(theirs, ours, calls):
-    """Compare call by call, and name the call that differs."""
-    for call, their, our in zip(calls, theirs, ours, strict=True):
-        assert our == their, inspect.getsource(call)
-
-
 @pytest.mark.pins("4.15", "P1")
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
 async def test_the_same_response(redis_url, options):
     """For each kind of command, with and without what it asks for being there."""
     theirs, ours = await both(redis_url, options, CALLS)
@@ -95,14 +33,14 @@ async def test_the_same_response(redis_url, options):
 
 
 @pytest.mark.pins("4.15", "4.6")
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
 async def test_the_same_refusal(redis_url, options):
     """All keys hold what the commands can't use: exceptions of the same class with the same text."""
 
     async def prepare(client):
         for key in "snbpgz":
             await client.rpush(key, "x")
-        for key in "lthx":
+        for key in ("l", "t", "h", "x", "bl", "bz", "bx"):
             await client.set(key, "x")
 
     theirs, ours = await both(redis_url, options, CALLS, prepare)
@@ -110,34 +48,48 @@ async def test_the_same_refusal(redis_url, options):
     assert len([result for result in theirs if issubclass(result[0], Exception)]) > 150
 
 
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
 async def test_the_same_shape(redis_url, options):
     """Where values differ from one moment to the next."""
     theirs, ours = await both(redis_url, options, UNSTABLE_CALLS)
     assert_same(map(shape, theirs), map(shape, ours), UNSTABLE_CALLS)
 
 
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
+async def test_the_same_from_helpers(redis_url, options):
+    """Pipelines, transactions, scripts, locks, iterators, sessions, and what code peeks at."""
+    theirs, ours = await both(redis_url, options, HELPER_CALLS)
+    assert_same(theirs, ours, HELPER_CALLS)
+    assert [result[0] for result in theirs if issubclass(result[0], Exception)] == [
+        redis.ResponseError,
+        redis.WatchError,
+        redis.ResponseError,
+    ]
+
+
+@pytest.mark.pins("4.12")
+@pytest.mark.parametrize("is_transaction", [True, False])
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
+async def test_the_same_in_a_pipeline(redis_url, options, is_transaction):
+    """Each command in a pipeline of its own."""
+
+    noted = [*DATA_CALLS, *SERVER_CALLS]
+    calls = [in_pipeline(call, lambda client: client.pipeline(transaction=is_transaction)) for call in noted]
+    theirs, ours = await both(redis_url, options, calls)
+    assert_same(theirs, ours, noted)
+    assert len([result for result in theirs if not issubclass(result[0], Exception)]) > 200
+
+
 def test_no_method_is_forgotten():
-    """Each of redis-py's command methods is called above, or not for a reason."""
-
-    class Names:
-        def __init__(self):
-            self.called = set()
-
-        def __getattr__(self, name):
-            self.called.add(name)
-            return lambda *args, **kwargs: self
+    """Each public method of redis-py's client is called above, or not for a reason."""
 
     names = Names()
     for call in (*CALLS, *UNSTABLE_CALLS):
         call(names)
-    methods = {
-        name
-        for each in AsyncCoreCommands.__mro__[:-1]
-        for name, member in vars(each).items()
-        if callable(member) and not name.startswith("_")
-    }
-    excused = set(" ".join(NOT_CALLED.values()).split())
+    names.called |= {name for call in HELPER_CALLS for name in re.findall(r"\bc\.(\w+)\(", inspect.getsource(call))}
+    methods = methods_of(redis.asyncio.Redis)
+    assert len(methods) > 400
+    excused = set(" ".join([*NOT_CALLED.values(), *NOT_COMPARED.values()]).split())
     assert methods - names.called - excused == set()
     assert excused - methods == set()
     assert excused & names.called == {"execute_command"}

@@ -190,13 +190,6 @@ NOT_CALLED = {
     "it would end or change the server": (
         "bgrewriteaof bgsave config_rewrite debug_segfault flushall save shutdown swapdb"
     ),
-    "refused here, see test_not_yet": (
-        "auth blmove blmovem blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin client_no_evict client_no_touch "
-        "client_reply client_tracking client_tracking_off client_tracking_on hello psync readonly readwrite reset "
-        "script_debug select sync unwatch wait waitaof watch "
-        "himport_discard_all_internal himport_discard_internal himport_prepare_internal himport_set"
-    ),
-    "not what redis-py does: QUIT is close()": "quit",
-    "no command, or tested elsewhere": "execute_command register_script argrep arop client_list",
+    "no command, or tested elsewhere": "execute_command argrep arop client_list",
 }
 """Methods without a call, and why."""

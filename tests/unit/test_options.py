@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.options import CommandOptions, Options, SocketOptions, TLSOptions, resolve_options
+from aioredis_kit.spellings import REDIS_PY, Alias
 
 pins = pytest.mark.pins
 
@@ -71,6 +72,7 @@ def test_the_defaults_are_those_of_the_design():
         "keep_alive": (30.0, 5.0, 3),
         "tcp_user_timeout": 30.0,
         "no_delay": True,
+        "single_connection_client": False,
         "client_side_cache": None,
         "emit_invalidate": False,
         "ignored": (),
@@ -96,6 +98,92 @@ def test_every_option_of_redis_py_is_known():
     for name in names:
         # Every call is refused, if only for the port.
         assert "there is no option" not in refusal(**{name: object(), "port": -1})
+    known = {each.name for each in fields(Options)} | REDIS_PY.keys()
+    assert names <= known
+    assert all(each.reason for each in REDIS_PY.values() if not isinstance(each, Alias))
+
+
+def test_the_defaults_of_redis_py_can_be_given():
+    parameters = inspect.signature(redis.asyncio.Redis.__init__).parameters
+    given = {name: each.default for name, each in parameters.items() if name != "self"}
+    assert resolve(**given) == replace(
+        resolve(), connect_timeout=5.0, ping_interval=None, ignored=("socket_read_size", "retry")
+    )
+
+
+# -- pools of redis-py's ------------------------------------------------------------------------------
+
+
+def test_the_options_of_a_pool_are_taken():
+    pool = redis.asyncio.ConnectionPool(
+        host="h", port=7000, db=3, username="u", password="s3cret", decode_responses=True, max_connections=7
+    )
+    options = resolve(connection_pool=pool)
+    assert (options.host, options.port, options.db, options.decode_responses) == ("h", 7000, 3, True)
+    assert options.credentials == Credentials("u", "s3cret")
+    assert options.max_dedicated_connections == 7
+    assert options.tls is False
+    assert resolve(connection_pool=pool, db=3) == options
+    assert resolve(connection_pool=None) == resolve()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://u:p@h:1/2?socket_timeout=7", {"host": "h", "port": 1, "db": 2, "command_timeout": 7.0}),
+        ("rediss://h?ssl_ca_certs=/ca.pem", {"tls": TLSOptions(ca_file="/ca.pem")}),
+        ("rediss://h", {"tls": True}),
+        ("unix:///tmp/s?db=1", {"unix_socket_path": "/tmp/s", "db": 1}),
+    ],
+)
+@pytest.mark.parametrize("kind", [redis.asyncio.ConnectionPool, redis.asyncio.BlockingConnectionPool])
+def test_the_kinds_of_connections_of_a_pool(url, expected, kind):
+    options = resolve(connection_pool=kind.from_url(url))
+    assert {name: getattr(options, name) for name in expected} == expected
+
+
+def test_the_pool_of_a_client_of_redis_pys():
+    stock = redis.asyncio.Redis(host="h", ssl=True, ssl_cert_reqs="none", health_check_interval=9, client_name="me")
+    options = resolve(connection_pool=stock.connection_pool)
+    assert (options.host, options.client_name, options.ping_interval) == ("h", "me", 9.0)
+    assert options.tls == TLSOptions(verify=False)
+    assert {"retry", "driver_info"} <= set(options.ignored)
+
+
+def test_a_pool_against_an_option_is_refused():
+    pool = redis.asyncio.ConnectionPool(host="h", password="s3cret", decode_responses=True)
+    message = refusal(connection_pool=pool, decode_responses=False)
+    assert message.startswith("decode_responses in the connection_pool and decode_responses contradict each other")
+    assert "s3cret" not in refusal(connection_pool=pool, password="other")
+    assert "host in the URL and host in the connection_pool" in refusal("redis://i", connection_pool=pool)
+
+
+@pytest.mark.parametrize(
+    ("pool", "problem"),
+    [
+        (object(), "connection_pool must be a redis.asyncio.ConnectionPool"),
+        (redis.ConnectionPool(), "connection_pool must be a redis.asyncio.ConnectionPool"),
+        (redis.asyncio.ConnectionPool(encoder_class=object), "encoder_class in the connection_pool is not supported"),
+        (redis.asyncio.ConnectionPool(colour="red"), "there is no option 'colour' in the connection_pool"),
+        (redis.asyncio.ConnectionPool(port=-1), "port in the connection_pool must be"),
+        (
+            redis.asyncio.ConnectionPool(connection_class=type("Mine", (redis.asyncio.Connection,), {})),
+            "connections of a kind of its own (Mine)",
+        ),
+        (
+            redis.asyncio.sentinel.SentinelConnectionPool("name", redis.asyncio.Sentinel([])),
+            "connections of a kind of its own",
+        ),
+        (redis.asyncio.ConnectionPool(redis_connect_func=print), "redis_connect_func in the connection_pool is not"),
+    ],
+)
+def test_a_pool_that_cannot_be_read_is_refused(pool, problem):
+    assert problem in refusal(connection_pool=pool)
+
+
+def test_a_pool_is_for_a_new_client():
+    with pytest.raises(ConfigurationError, match="connection_pool must be given when the client is made"):
+        resolve().replaced({"connection_pool": redis.asyncio.ConnectionPool()})
 
 
 def test_options_cannot_be_changed():
@@ -150,7 +238,7 @@ def test_what_has_no_effect_is_listed():
     assert resolve("redis://h?socket_read_size=1", socket_read_size=2).ignored == ("socket_read_size",)
 
 
-@pytest.mark.parametrize("name", ["connection_pool", "redis_connect_func", "single_connection_client"])
+@pytest.mark.parametrize("name", ["redis_connect_func", "ssl_include_verify_flags", "ssl_exclude_verify_flags"])
 def test_what_cannot_be_done_is_refused(name):
     assert refusal(**{name: True}).startswith(f"{name} is not supported")
 
@@ -360,7 +448,6 @@ def test_what_is_no_url_is_refused():
         ),
         (None, {"client_side_cache": True}, ["client_side_cache is not supported yet"]),
         (None, {"emit_invalidate": True, "protocol": 3}, ["emit_invalidate is not supported yet"]),
-        (None, {"connections": 2}, ["connections greater than 1 is not supported yet"]),
     ],
 )
 def test_an_impossible_combination_is_refused(url, given, names):
