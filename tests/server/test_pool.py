@@ -187,16 +187,6 @@ async def test_it_serves_the_next_life(redis_server, redis_url):
     await client.close()
 
 
-async def test_a_cancelled_handshake_leaves_no_connection_behind():
-    async with ScriptedPeer() as peer, create_client(peer.url) as client:
-        peer.on("HELLO", None)
-        connecting = asyncio.ensure_future(client.connection_pool.get_connection())
-        await until(lambda: len(peer.connections) == 2, "the connection")
-        connecting.cancel()
-        assert isinstance(await outcome(connecting), asyncio.CancelledError)
-        await until(lambda: len(sockets_to(peer.port)) == 1, "the end of the other one")
-
-
 async def test_a_client_from_a_pool(redis_url):
     """Its options are read; the pool itself stays unused."""
     pool = redis.asyncio.ConnectionPool.from_url(redis_url, decode_responses=True, client_name="me")
