@@ -14,6 +14,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests in the sizes of the acceptance lists")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long form has."""
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("only_long")]
+        items[:] = [item for item in items if not item.get_closest_marker("only_long")]
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def is_long(request: pytest.FixtureRequest) -> bool:
     """Whether the tests run in their long form."""

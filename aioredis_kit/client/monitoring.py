@@ -6,6 +6,7 @@ It has a connection of the dedicated lane, which is closed afterwards: nothing t
 from __future__ import annotations
 
 import asyncio
+import math
 import warnings
 import weakref
 from collections import deque
@@ -133,6 +134,7 @@ class _Line:
         self._lane = endpoint.dedicated
         try:
             # In this order: lines may come in the packet of the answer.
+            lease.queue.shortest_timeout = math.inf if options.timeout is None else options.timeout
             lease.on_push = self._read
             lease.on_closing = self._stop
             lease.link.is_reserved = True

@@ -60,11 +60,17 @@ async def test_the_same_from_helpers(redis_url, options):
     """Pipelines, transactions, scripts, locks, iterators, sessions, and what code peeks at."""
     theirs, ours = await both(redis_url, options, HELPER_CALLS)
     assert_same(theirs, ours, HELPER_CALLS)
-    assert [result[0] for result in theirs if issubclass(result[0], Exception)] == [
-        redis.ResponseError,
-        redis.WatchError,
-        redis.ResponseError,
-    ]
+    failed = {
+        call.__name__: result[0]
+        for call, result in zip(HELPER_CALLS, theirs, strict=True)
+        if issubclass(result[0], Exception)
+    }
+    failed.pop("iterators", None)  # Redis 7.0 has no NOVALUES
+    assert failed == {
+        "pipeline_with_a_refusal": redis.ResponseError,
+        "watching_in_vain": redis.WatchError,
+        "broken_script": redis.ResponseError,
+    }
 
 
 @pytest.mark.pins("4.12")

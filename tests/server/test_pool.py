@@ -109,27 +109,34 @@ async def test_over_a_unix_socket():
             assert await ask(await client.connection_pool.get_connection(), "PING") == b"PONG"
 
 
+@pytest.fixture
+def lone_server():
+    """A server that nobody else in this process is connected to."""
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.mark.pins("P6")
 @pytest.mark.parametrize("end", ["close", "aclose", "destroy", "collect"])
-async def test_nothing_of_it_outlives_the_client(redis_server, redis_url, end):
-    client = create_client(redis_url)
+async def test_nothing_of_it_outlives_the_client(lone_server, end):
+    client = create_client(lone_server.url)
     pool = client.connection_pool
     idle, used, own = await pool.get_connection(), await pool.get_connection(), pool.make_connection()
     await own.connect()
     await pool.release(idle)
     waiting = asyncio.ensure_future(ask(used, "BLPOP", "missing", 0))
     await turns()
-    await until(lambda: len(sockets_to(redis_server.port)) == 4, "the connections")
+    await until(lambda: len(sockets_to(lone_server.port)) == 4, "the connections")
     if end == "collect":
         with pytest.warns(ResourceWarning, match="was not closed"):
             del client
             gc.collect()
-        await until(lambda: not sockets_to(redis_server.port), "the end of the sockets")
+        await until(lambda: not sockets_to(lone_server.port), "the end of the sockets")
     else:
         if end == "destroy":
             client.destroy()
         await (client.aclose if end == "aclose" else client.close)()
-        assert not sockets_to(redis_server.port)
+        assert not sockets_to(lone_server.port)
     assert isinstance(await outcome(waiting), redis.ConnectionError)
     assert not pool.is_in_use
     for each in (idle, used, own):
@@ -138,7 +145,7 @@ async def test_nothing_of_it_outlives_the_client(redis_server, redis_url, end):
     await pool.release(used)  # as its user's clean-up does
     if end != "aclose":
         assert isinstance(await outcome(pool.get_connection()), ClientClosedError)
-    assert not sockets_to(redis_server.port)
+    assert not sockets_to(lone_server.port)
 
 
 @pytest.mark.pins("P6")
@@ -154,11 +161,11 @@ async def test_closing_while_it_shakes_hands():
 
 
 @pytest.mark.pins("P6")
-async def test_destroying_at_any_moment_while_it_connects(redis_server, redis_url):
+async def test_destroying_at_any_moment_while_it_connects(lone_server):
     """Whether it is dialling, shaking hands, or has just become ready."""
     endings = set()
     for count in range(40):
-        client = await create_client(redis_url).connect()
+        client = await create_client(lone_server.url).connect()
         connecting = asyncio.ensure_future(client.connection_pool.get_connection())
         await turns(count)
         client.destroy()
@@ -166,19 +173,19 @@ async def test_destroying_at_any_moment_while_it_connects(redis_server, redis_ur
         assert isinstance(found, ClientClosedError) or not found.is_connected
         endings.add(type(found))
         await client.close()
-        assert not sockets_to(redis_server.port)
+        assert not sockets_to(lone_server.port)
     assert len(endings) == 2
 
 
-async def test_it_serves_the_next_life(redis_server, redis_url):
-    client = create_client(redis_url)
+async def test_it_serves_the_next_life(lone_server):
+    client = create_client(lone_server.url)
     pool = client.connection_pool
     for _ in range(3):
         connection = await pool.get_connection()
         assert client.state is not ClientState.NEW
         assert await ask(connection, "PING") == b"PONG"
         await client.aclose()
-        assert not sockets_to(redis_server.port)
+        assert not sockets_to(lone_server.port)
     await client.close()
     with pytest.raises(ClientClosedError):
         await pool.get_connection()

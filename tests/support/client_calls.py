@@ -413,7 +413,7 @@ HELPER_CALLS = [
 """What redis-py's own helpers, and code written for redis-py's client, do with a client."""
 
 NOT_COMPARED = {
-    "refused here, as they are about one connection among many: see test_not_yet": (
+    "refused here, as they are about one connection among many: see test_refused": (
         "client_no_evict client_no_touch client_reply client_tracking client_tracking_off client_tracking_on psync "
         "readonly readwrite reset sync unwatch wait waitaof watch"
     ),

@@ -6,17 +6,21 @@ import inspect
 import itertools
 import warnings
 
+import pytest
 import redis.asyncio
 
 from aioredis_kit import create_client
 
 COMBINATIONS = [
-    {**protocol, "legacy_responses": legacy, "decode_responses": decode}
+    pytest.param(
+        {**protocol, "legacy_responses": legacy, "decode_responses": decode},
+        marks=() if legacy else pytest.mark.only_long,
+    )
     for protocol, legacy, decode in itertools.product(
         ({}, {"protocol": 2}, {"protocol": 3}), (True, False), (False, True)
     )
 ]
-"""Of the options that decide on the shapes of responses."""
+"""Of the options that decide on the shapes of responses. Half of them are left to the long form."""
 
 _NUMBERS = frozenset({int, float})
 _TIMES = frozenset({"duration"})
