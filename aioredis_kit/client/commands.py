@@ -21,7 +21,7 @@ from aioredis_kit.wire.encoder import LARGE
 from aioredis_kit.wire.inflight import UNWRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from datetime import timedelta
     from types import EllipsisType
     from typing import Self
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.client.session import SessionCore
     from aioredis_kit.options import CommandOptions, RetryUnanswered
-    from aioredis_kit.policy.commands import Arguments, Lane
+    from aioredis_kit.policy.commands import Lane
 
 VIEW_OPTIONS: Final = {
     "command_timeout": "timeout",
@@ -183,8 +183,8 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
             Safe.
         """
 
-    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:  # noqa: ARG002  # a session notes them
-        """Return what sends the units of a pipeline that has these commands.
+    async def begin_units(self) -> Issuer:
+        """Return what sends the units of a pipeline.
 
         Raises:
             KitError: Nothing can be sent.
@@ -195,9 +195,6 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         core: Issuer = self._core
         _ = core.loop or core.admit()
         return core
-
-    def units_answered(self, commands: Sequence[Arguments]) -> None:
-        """Note that the commands of a pipeline were answered."""
 
     def with_options(
         self,

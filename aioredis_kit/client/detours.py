@@ -14,11 +14,10 @@ from aioredis_kit.exceptions import (
     ConfigurationError,
     ConnectionLostError,
     TimeoutDiagnosis,
-    error_code,
 )
 from aioredis_kit.lanes.blocking import BlockingCall
 from aioredis_kit.policy.commands import is_repeated_alike, with_block_time
-from aioredis_kit.policy.retry import NOTHING_DONE, delay_after_refusal
+from aioredis_kit.policy.retry import delay_after_refusal
 from aioredis_kit.transport.command import new_command
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
     while True:
         lease = await endpoint.dedicated.acquire(traits.name, due, desired)
         began = core.equipment.clock()
+        command = new_command(asyncio.get_running_loop(), args, b"", decode=decode, options=options)
         reply = await block(endpoint, lease, args, traits, options, decode=decode)
         if not isinstance(reply, BaseException):
             return reply
@@ -63,11 +63,11 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
             pass  # the lease was lost in the moment in which it was lent
         elif isinstance(reply, ConnectionLostError):
             args_left = with_block_time(traits, args, now - began)
-            if args_left is None or not is_repeated_alike(traits, args) or not _may_repeat(endpoint, args, options):
+            if args_left is None or not is_repeated_alike(traits, args) or not endpoint.may_repeat(command):
                 raise reply
             args = args_left
             due = core.due(options)
-        elif error_code(reply) not in NOTHING_DONE or now + delay_after_refusal(attempt) >= due:  # type: ignore[arg-type]  # not ours, so an Exception
+        elif now + delay_after_refusal(attempt) >= due or not core.may_go_again(command, reply):  # type: ignore[arg-type]  # not ours, so an Exception
             raise reply
         await asyncio.sleep(delay_after_refusal(attempt))
         attempt += 1
@@ -101,7 +101,10 @@ async def block(
         endpoint.dedicated, lease, command, endpoint.unblocker, takes=traits.is_blocking, gives_back=gives_back
     )
     try:
-        return await call.wait(timeout)
+        reply = await call.wait(timeout)
+        if not traits.is_readonly and not isinstance(reply, BaseException):
+            endpoint.dedicated.has_written = True
+        return reply
     except ConnectionLostError as error:
         return error
     except TimeoutError:
@@ -194,8 +197,3 @@ def _changes(core: ClientCore, args: Arguments) -> dict[str, object]:
         case [username, password]:
             return {"credentials": Credentials(username, password)}
     return {}
-
-
-def _may_repeat(endpoint: Endpoint, args: Arguments, options: CommandOptions) -> bool:
-    command = new_command(asyncio.get_running_loop(), args, b"", decode=False, options=options)
-    return endpoint.may_repeat(command)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,11 +27,12 @@ from aioredis_kit.wire.encoder import join
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions
-    from aioredis_kit.policy.commands import Arguments, CommandTraits
+    from aioredis_kit.policy.commands import Arguments
     from aioredis_kit.transport.units import Unit
     from aioredis_kit.wire.encoder import Payload
 
@@ -69,12 +69,9 @@ class PipelineClient(Protocol):
     async def end_session(self) -> None:
         """Give up what ``own_session`` returned."""
 
-    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:
-        """Return what sends the units of a pipeline that has these commands."""
+    async def begin_units(self) -> Issuer:
+        """Return what sends the units of a pipeline."""
         ...
-
-    def units_answered(self, commands: Sequence[Arguments]) -> None:
-        """Note that the commands of a pipeline were answered."""
 
 
 class _Entry:
@@ -86,9 +83,10 @@ class _Entry:
         plan: What to do with commands of this name.
         words: What is sent: the name split at its spaces, and the arguments.
         decode: Whether its reply is decoded.
+        blocks: Whether it may block.
     """
 
-    __slots__ = ("args", "decode", "options", "plan", "words")
+    __slots__ = ("args", "blocks", "decode", "options", "plan", "words")
 
     def __init__(
         self, args: tuple[Any, ...], options: dict[str, Any], plan: Plan, words: Arguments, *, decode: bool
@@ -98,6 +96,7 @@ class _Entry:
         self.plan = plan
         self.words = words
         self.decode = decode
+        self.blocks = False
 
 
 class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mixins disagree about command_info
@@ -106,6 +105,9 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
     Made by ``client.pipeline()``. Used as redis-py's: its command methods note a command and return the pipeline;
     ``execute`` sends them in one piece and returns the list of responses. With ``transaction`` they are a ``MULTI``
     block. After ``watch`` commands are executed at once, on a connection of the pipeline's own, until ``multi``.
+
+    One that has blocking commands, and is no ``MULTI`` block, has a connection of its own too. Each of those is sent
+    when all before it was answered, and what follows it when it was: so none is left waiting whose caller has gone.
 
     An error that ended it as a whole has ``maybe_executed``, and ``replies`` with the raw replies that had come.
     """
@@ -173,7 +175,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
 
         Cancellation:
             If nothing was written yet, nothing ever is. Otherwise the server may still run all of it; the replies are
-            read and dropped.
+            read and dropped. A command that blocks is unblocked, and what follows it is not sent.
         """
         if not self.command_stack and not self.watching:
             return []
@@ -214,12 +216,11 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
     async def _run(self, stack: Any, *, raise_on_error: bool) -> list[Any]:
         is_block = self.is_transaction or self.explicit_transaction
         entries = self._read(stack, is_block=is_block)
-        needs_own, block_time = self._special_needs(entries, is_block=is_block)
         session = self._watcher
-        if session is None and needs_own:
+        if self._needs_own(entries, is_block=is_block) and session is None:
             session = self._client.own_session()
         try:
-            results = await self._send(session or self._client, entries, block_time, is_block=is_block)
+            results = await self._send(session or self._client, entries, is_block=is_block)
         finally:
             if session is not None and session is not self._watcher:
                 await session.end_session()
@@ -249,30 +250,24 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             entries.append(entry)
         return entries
 
-    def _special_needs(self, entries: Sequence[_Entry], *, is_block: bool) -> tuple[list[CommandTraits], float | None]:
-        """Return what makes it need a connection of its own, and for how long it may block, in seconds.
+    def _needs_own(self, entries: Sequence[_Entry], *, is_block: bool) -> bool:
+        """Return whether it needs a connection of its own; note which commands may block.
 
         Raises:
             ConfigurationError: A command can't be sent on any connection.
         """
-        needs: list[CommandTraits] = []
-        block_time: float | None = 0.0
+        needs_own = False
         classify = self._client._core.equipment.commands.classify  # noqa: SLF001  # as above
         for entry in entries:
             if entry.plan.prepare is None:
                 continue
             traits = classify(entry.words)
             refuse_unanswered(traits)
-            own = traits.block_time(entry.words)
-            if own is not None and not is_block and block_time is not None:
-                block_time = block_time + own if own else None
-            if traits.lane not in _ON_SHARED and not (is_block and traits.is_blocking):
-                needs.append(traits)
-        return needs, block_time
+            entry.blocks = not is_block and traits.block_time(entry.words) is not None
+            needs_own |= traits.lane not in _ON_SHARED and not (is_block and traits.is_blocking)
+        return needs_own
 
-    async def _send(
-        self, client: PipelineClient, entries: Sequence[_Entry], block_time: float | None, *, is_block: bool
-    ) -> list[Any]:
+    async def _send(self, client: PipelineClient, entries: Sequence[_Entry], *, is_block: bool) -> list[Any]:
         """Send it, again where the server did nothing; return all replies."""
         encode = client._encode  # noqa: SLF001  # as above
         if is_block:
@@ -283,15 +278,14 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             sent = [entry.words for entry in entries]
             payloads = [encode(words) for words in sent]
             decode = [entry.decode for entry in entries]
-        traces = [*sent, ("EXEC",)] if is_block else sent
-        core = await client.begin_units(traces)
-        options = _with_block_time(client._options, block_time)  # noqa: SLF001  # as above
+        alone = {place for place, entry in enumerate(entries) if entry.blocks}
+        core = await client.begin_units()
+        options = client._options  # noqa: SLF001  # as above
         due = core.equipment.clock() + (math.inf if options.timeout is None else options.timeout)
         attempt = 0
         while True:
-            units = self._make_units(core, sent, payloads, decode, options, is_block=is_block)
+            units = self._make_units(core, sent, payloads, decode, options, alone, is_block=is_block)
             replies = await core.send_units(units)
-            client.units_answered(traces)
             self._note_obeyed(entries, replies, units[0], is_block=is_block)
             refusal = refusal_of_all(replies, is_block=is_block)
             delay = delay_after_refusal(attempt)
@@ -312,6 +306,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         payloads: list[Payload],
         decode: list[bool],
         options: CommandOptions,
+        alone: AbstractSet[int],
         *,
         is_block: bool,
     ) -> list[Unit]:
@@ -322,7 +317,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         if not is_block:
             most_commands = -(-limits.commands_queue_max_length // count)
             most_bytes = -(-limits.commands_queue_max_bytes // count)
-            places = split(payloads, most_commands=most_commands, most_bytes=most_bytes)
+            places = split(payloads, most_commands=most_commands, most_bytes=most_bytes, alone=alone)
         units: list[Unit] = []
         for place in places:
             unit = new_unit(
@@ -332,7 +327,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
                 decode[place],
                 options=options,
                 is_transaction=is_block,
-                previous=units[-1] if units else None,
+                previous=None if not units or {place.start, place.start - 1} & alone else units[-1],
             )
             units.append(unit)
         return units
@@ -407,11 +402,3 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         for script, is_known in zip(scripts, known, strict=True):
             if not is_known:
                 script.sha = await client.script_load(script.script)
-
-
-def _with_block_time(options: CommandOptions, block_time: float | None) -> CommandOptions:
-    if block_time is None:
-        return replace(options, timeout=None)
-    if block_time and options.timeout is not None:
-        return replace(options, timeout=options.timeout + block_time)
-    return options

@@ -7,6 +7,7 @@ import math
 import warnings
 import weakref
 from inspect import isawaitable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ExecAbortError, ResponseError
@@ -16,7 +17,7 @@ from aioredis_kit.client.commands import CommandClient
 from aioredis_kit.client.detours import block
 from aioredis_kit.client.issuing import Issuer
 from aioredis_kit.client.subscribing import WithPubSub
-from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, error_code, one_for_each
+from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, KitError, error_code, one_for_each
 from aioredis_kit.policy.commands import Lane
 from aioredis_kit.policy.retry import NOTHING_DONE, delay_after_refusal
 from aioredis_kit.policy.session import SessionState
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.policy.commands import Arguments, CommandTraits
     from aioredis_kit.transport.command import Command
+    from aioredis_kit.transport.units import Unit
 
 
 class SessionCore(Issuer):
@@ -135,6 +137,76 @@ class SessionCore(Issuer):
         if self.lease is not None:
             self.lease.is_in_transaction = self.state.is_in_transaction
             self.lease.reserve()
+
+    async def send_units(self, units: Sequence[Unit]) -> list[Any]:
+        """See ``Issuer``. What may block is sent alone, and what follows it when it was answered."""
+        replies: list[Any] = []
+        popped: list[tuple[Arguments, Any]] = []
+        try:
+            for blocks, group in groupby(units, key=self._blocks):
+                if blocks:
+                    for unit in group:
+                        replies.append(await self._send_blocking(unit))
+                        popped.append((unit.commands[0], replies[-1]))
+                else:
+                    replies += await self._send_together(tuple(group))
+        except KitError as error:
+            error.maybe_executed = error.maybe_executed or bool(replies)
+            error.replies = (*replies, *error.replies)
+            raise
+        except asyncio.CancelledError:  # nobody will see what was taken
+            for words, reply in popped:
+                self.endpoint.dedicated.orphaned(words, reply)
+            raise
+        return replies
+
+    async def _send_together(self, units: Sequence[Unit]) -> list[Any]:
+        self.leased()
+        traits = [self.equipment.commands.classify(words) for unit in units for words in unit.all_commands]
+        for each in traits:
+            self.state.issued(each)
+        self.reserve()
+        replies = await super().send_units(units)
+        for each in traits:
+            self.state.answered(each)
+        self.reserve()
+        return replies
+
+    async def _send_blocking(self, unit: Unit) -> Any:
+        unit.lane = self.leased().queue
+        (words,) = unit.commands
+        reply = await self.block(words, self.equipment.commands.classify(words), unit.options, decode=unit.decode)
+        if isinstance(reply, KitError):
+            raise reply
+        return reply
+
+    def _blocks(self, unit: Unit) -> bool:
+        """Whether a unit is a command that may block, alone as it is then."""
+        is_alone = not unit.is_transaction and not unit.parts
+        return is_alone and self.equipment.commands.classify(unit.commands[0]).block_time(unit.commands[0]) is not None
+
+    async def block(self, args: Arguments, traits: CommandTraits, options: CommandOptions, *, decode: bool) -> Any:
+        """Run a command that may block; return its reply, or the exception that takes the place of one.
+
+        Raises:
+            CommandTimeoutError: It was not answered within its block time and ``options.timeout`` more.
+            ClientClosedError: The session or the client is being closed.
+
+        Cancellation:
+            It is unblocked in the background, and a reply that comes all the same is reported.
+        """
+        return await block(self.endpoint, self.leased(), args, traits, options, decode=decode, gives_back=False)
+
+    def leased(self) -> Lease:
+        """Return the connection.
+
+        Raises:
+            ClientClosedError: There is none any more.
+        """
+        if self.lease is None:
+            self.admit()
+            raise AssertionError
+        return self.lease
 
     def note_protocol(self, protocol: int) -> None:
         """Shape responses for the protocol that the connection speaks from now on."""
@@ -264,16 +336,13 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
     async def _try_alone(self, args: tuple[Any, ...], traits: CommandTraits, *, decode: bool) -> Any:
         """Execute it once; return its reply, or the exception that takes the place of one."""
         core = self._core
-        lease, state = core.lease, core.state
-        if lease is None:
-            core.admit()
-            raise AssertionError
+        lease, state = core.leased(), core.state
         payload = self._encode(args)
         state.issued(traits)
         core.reserve()
         try:
             if traits.block_time(args) is not None and not state.is_in_transaction:
-                reply = await block(core.endpoint, lease, args, traits, self._options, decode=decode, gives_back=False)
+                reply = await core.block(args, traits, self._options, decode=decode)
             else:
                 command = new_command(lease.queue.loop, args, payload, decode=decode, options=self._options)
                 reply = await core.send(command)
@@ -299,22 +368,10 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
         elif self._core.state.is_watching:
             await self.execute_command("UNWATCH")
 
-    async def begin_units(self, commands: Sequence[Arguments]) -> Issuer:
+    async def begin_units(self) -> Issuer:
         """See ``CommandClient``."""
         await self._core.begin()
-        for traits in self._traits(commands):
-            self._core.state.issued(traits)
-        self._core.reserve()
         return self._core
-
-    def units_answered(self, commands: Sequence[Arguments]) -> None:
-        """See ``CommandClient``."""
-        for traits in self._traits(commands):
-            self._core.state.answered(traits)
-        self._core.reserve()
-
-    def _traits(self, commands: Sequence[Arguments]) -> list[CommandTraits]:
-        return [self._core.equipment.commands.classify(words) for words in commands]
 
     def _client_core(self) -> ClientCore:
         return self._core.client

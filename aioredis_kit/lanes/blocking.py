@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.exceptions import KitError, one_for_each
 from aioredis_kit.wire.inflight import UNWRITTEN
@@ -17,14 +17,49 @@ from aioredis_kit.wire.inflight import UNWRITTEN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioredis_kit.lanes.dedicated import DedicatedLane, Lease
+    from aioredis_kit.lanes.link import Link
+    from aioredis_kit.lanes.queue import LinkQueue
     from aioredis_kit.transport.command import Command
-    from aioredis_kit.wire.encoder import Payload
+    from aioredis_kit.wire.encoder import Argument, Payload
 
 PATIENCE: Final = 1.0
 """How long a blocking command whose caller has gone may take to end, in seconds; then its connection is closed."""
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.05
+
+
+class BlockableLease(Protocol):
+    """What a blocking command is sent on: see ``Lease``."""
+
+    queue: LinkQueue
+    calls: list[BlockingCall]
+    is_leaving: bool
+
+    @property
+    def link(self) -> Link:
+        """Its link."""
+        ...
+
+    def reserve(self) -> None:
+        """Keep the client's own commands off the connection while there are calls."""
+
+    def close(self, reason: str) -> None:
+        """Close the connection."""
+
+    def give_back(self) -> None:
+        """Let others have the connection."""
+
+
+class CallOwner(Protocol):
+    """What blocking commands tell, and ask of, the dedicated lane."""
+
+    unknown_outcomes: int
+
+    def check_open(self) -> None:
+        """See that the client is not being closed; raise if it is."""
+
+    def orphaned(self, args: tuple[Argument, ...], reply: Any) -> None:
+        """One was answered, and its caller has gone."""
 
 
 class Unblocker:
@@ -104,8 +139,8 @@ class BlockingCall:
 
     def __init__(
         self,
-        lane: DedicatedLane,
-        lease: Lease,
+        lane: CallOwner,
+        lease: BlockableLease,
         command: Command,
         unblocker: Unblocker,
         *,
@@ -178,7 +213,7 @@ class BlockingCall:
             return
         self.is_ending = True
         if not self._unblocker.spawn(self._unblock, "unblock"):
-            self._lane.close_lease(self._lease, "its blocking command can't be ended otherwise")
+            self._lease.close("its blocking command can't be ended otherwise")
             self._end()
 
     async def _unblock(self) -> None:
@@ -196,7 +231,7 @@ class BlockingCall:
                 is_over = await self._unblocker.unblock(client_id, self.settled)
         finally:
             if not self.settled.done() or not is_over:
-                self._lane.close_lease(lease, "its blocking command did not end")
+                lease.close("its blocking command did not end")
             self._end()
 
     def _answered(self, command: Command) -> None:
@@ -221,8 +256,8 @@ class BlockingCall:
         self._is_orphan_noted = True
         if isinstance(reply, KitError):
             self._lane.unknown_outcomes += 1
-        elif self._takes and reply is not None and not isinstance(reply, BaseException):
-            self._lane.orphaned(self.command)
+        elif self._takes:
+            self._lane.orphaned(self.command.args, reply)
 
     def _end(self) -> None:
         lease = self._lease
@@ -230,4 +265,4 @@ class BlockingCall:
         lease.calls.remove(self)
         lease.reserve()
         if self._gives_back or lease.is_leaving:
-            self._lane.release(lease)
+            lease.give_back()

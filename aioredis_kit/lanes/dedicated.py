@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.link import Link
     from aioredis_kit.options import Options
     from aioredis_kit.transport.command import Command
+    from aioredis_kit.wire.encoder import Argument
     from aioredis_kit.wire.handshake import Introduction
 
 IDLE_LIFE: Final = 30.0
@@ -126,10 +127,14 @@ class Lease:
         """Keep the client's own commands off the connection while they would disturb it, or wait for long."""
         self.link.is_reserved = self.is_in_transaction or bool(self.calls)
 
-    def drop(self, error: KitError) -> None:
-        """Close it."""
+    def close(self, reason: str) -> None:
+        """Close it, whether it is lent or not."""
         self.link.close()
-        self.link.drop(error)
+        self.link.drop(ConnectionLostError(f"{self.link.address}: {reason}", address=self.link.address))
+
+    def give_back(self) -> None:
+        """See ``DedicatedLane.release``."""
+        self._lane.release(self)
 
     # What its queue tells.
 
@@ -181,6 +186,7 @@ class DedicatedLane:
         clock: The client's clock.
         orphaned_replies: How many replies came to blocking commands whose callers had gone.
         unknown_outcomes: How many blocking commands ended without anybody knowing what they did.
+        has_written: Whether the server has ever obeyed a blocking command that writes.
     """
 
     def __init__(
@@ -195,6 +201,7 @@ class DedicatedLane:
         self.clock = clock
         self.orphaned_replies = 0
         self.unknown_outcomes = 0
+        self.has_written = False
         self._owner = owner
         self._limit = options.max_dedicated_connections
         self._holds_offline = not options.disable_offline_queue
@@ -264,16 +271,16 @@ class DedicatedLane:
         if lease.is_lost:
             self._open_more()
         elif self._refusal is not None:
-            self.close_lease(lease, "the client is closed")
+            lease.close("the client is closed")
         elif lease.is_as_new:
             self._offer(lease)
         elif lease.is_beyond_reset or not self._owner.spawn(functools.partial(self._reset, lease), "reset"):
-            self.close_lease(lease, "it can't be reset")
+            lease.close("it can't be reset")
         self._look_if_drained()
 
     def discard(self, lease: Lease, reason: str) -> None:
         """Take a lease back and close it."""
-        self.close_lease(lease, reason)
+        lease.close(reason)
         self.release(lease)
 
     def _take_idle(self, desired: Desired) -> Lease | None:
@@ -285,7 +292,7 @@ class DedicatedLane:
             if lease.version == desired.version:
                 self._lent.add(lease)
                 return lease
-            self.close_lease(lease, "its time is over")
+            lease.close("its time is over")
         return None
 
     def check_open(self) -> None:
@@ -340,13 +347,13 @@ class DedicatedLane:
             if lease.version == self._waiters[0].desired.version:
                 self._lend(lease)
             else:
-                self.close_lease(lease, "it is not what it should be")
+                lease.close("it is not what it should be")
         elif lease.version == self._owner.desired.version:
             self._idle.append((self.clock(), lease))
             if self._idle_timer is None:
                 self._idle_timer = self._loop.call_later(IDLE_LIFE, self._close_idle)
         else:
-            self.close_lease(lease, "its time is over")
+            lease.close("its time is over")
 
     def _lend(self, lease: Lease) -> None:
         """Give a lease to the first who waits."""
@@ -393,7 +400,7 @@ class DedicatedLane:
         if lease is not None and not lease.is_lost:
             self._leases.add(lease)
             if self._refusal is not None:
-                self.close_lease(lease, "the client is closed")
+                lease.close("the client is closed")
             else:
                 self._offer(lease)
         self._open_more()
@@ -411,7 +418,7 @@ class DedicatedLane:
                 self._fail_waiters(error, desired)
             return None
         except BaseException:
-            lease.drop(ConnectionLostError("opening it failed", address=lease.link.address))
+            lease.close("opening it failed")
             self._note_unclosed(lease)
             raise
         self._latest_failure = None
@@ -425,26 +432,29 @@ class DedicatedLane:
             if connection is not None:
                 await connection.reset(introduction, timeout=self._reset_timeout)
         except (ConnectError, TimeoutError):
-            self.close_lease(lease, "it could not be reset")
+            lease.close("it could not be reset")
         except BaseException:
-            self.close_lease(lease, "it could not be reset")
+            lease.close("it could not be reset")
             raise
         if lease.is_lost or self._refusal is not None:
-            self.close_lease(lease, "the client is closed")
+            lease.close("the client is closed")
         else:
             lease.is_dirty = False
             self._offer(lease)
 
-    def close_lease(self, lease: Lease, reason: str) -> None:
-        """Close a lease, which may be lent."""
-        lease.drop(ConnectionLostError(f"{lease.link.address}: {reason}", address=lease.link.address))
+    def replace_connections(self, reason: str) -> None:
+        """Lend none of the present connections again."""
+        for _, lease in list(self._idle):
+            lease.close(reason)
+        for lease in self._lent:
+            lease.is_dirty = lease.is_beyond_reset = True
 
     def _close_idle(self) -> None:
         """Close what nobody needed for long."""
         self._idle_timer = None
         now = self.clock()
         while self._idle and self._idle[0][0] + IDLE_LIFE <= now:
-            self.close_lease(self._idle.popleft()[1], "nobody needed it")
+            self._idle.popleft()[1].close("nobody needed it")
         if self._idle:
             self._idle_timer = self._loop.call_later(self._idle[0][0] + IDLE_LIFE - now, self._close_idle)
 
@@ -482,10 +492,11 @@ class DedicatedLane:
             if not self._holds_offline:
                 self._fail_waiters(NotConnectedError("the connection was lost and disable_offline_queue is set"))
 
-    def orphaned(self, command: Command) -> None:
-        """A blocking command was answered when its caller had gone."""
-        self.orphaned_replies += 1
-        self._owner.happened(Orphaned(command.args, command.reply))
+    def orphaned(self, args: tuple[Argument, ...], reply: Any) -> None:
+        """A blocking command was answered, and its caller has gone. Nil and refusals say that nothing was taken."""
+        if reply is not None and not isinstance(reply, BaseException):
+            self.orphaned_replies += 1
+            self._owner.happened(Orphaned(args, reply))
 
     # Ending.
 
@@ -494,7 +505,7 @@ class DedicatedLane:
         self._refusal = refusal
         self._fail_waiters(refusal)
         for _, lease in list(self._idle):
-            self.close_lease(lease, "the client is closed")
+            lease.close("the client is closed")
         for lease in list(self._lent):
             for call in list(lease.calls):
                 call.refuse(refusal)

@@ -130,9 +130,10 @@ class Endpoint:
 
         It may if this client has written there before: then the name led to a primary, and may do so again.
         """
-        if not self.shared.has_written:
+        if not self.shared.has_written and not self.dedicated.has_written:
             return False
-        self.shared.replace_connections("the server has become a replica")
+        for lane in (self.shared, self.dedicated):
+            lane.replace_connections("the server has become a replica")
         return True
 
     def make_fence(self, args: tuple[Any, ...], **changes: object) -> Fence:

@@ -13,12 +13,14 @@ from redis.exceptions import ExecAbortError, ResponseError, WatchError
 from aioredis_kit.wire.encoder import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from aioredis_kit.wire.encoder import Payload
 
 
-def split(payloads: Sequence[Payload], *, most_commands: int, most_bytes: int) -> Iterator[slice]:
+def split(
+    payloads: Sequence[Payload], *, most_commands: int, most_bytes: int, alone: Collection[int] = ()
+) -> Iterator[slice]:
     """Yield which commands go into one unit, for all units of a pipeline.
 
     A pipeline that a queue can hold is one unit. One that is longer is let in alone, in parts that it can hold.
@@ -27,11 +29,13 @@ def split(payloads: Sequence[Payload], *, most_commands: int, most_bytes: int) -
         payloads: The encoded commands.
         most_commands: How many commands a queue holds.
         most_bytes: How many bytes it holds.
+        alone: The places of commands that are units of their own.
     """
     start = size = 0
     for index, payload in enumerate(payloads):
         own = size_of(payload)
-        if index > start and (index - start >= most_commands or size + own > most_bytes):
+        is_full = index - start >= most_commands or size + own > most_bytes
+        if index > start and (is_full or index in alone or index - 1 in alone):
             yield slice(start, index)
             start, size = index, 0
         size += own

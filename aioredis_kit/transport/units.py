@@ -70,6 +70,11 @@ class Unit(Command):
         return (*self.parts, self)
 
     @property
+    def all_commands(self) -> Sequence[tuple[Argument, ...]]:
+        """What was asked for, and the end of a block."""
+        return (*self.commands, ("EXEC",)) if self.is_transaction else self.commands
+
+    @property
     def replies(self) -> list[Any]:
         """The replies to its parts that have come, in their order."""
         if self.state == DONE:

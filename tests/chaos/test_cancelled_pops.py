@@ -42,17 +42,28 @@ class Fates:
 
     async def pop(self, key):
         """Wait for an element, and note it."""
+        await self._note(self._client.blpop(key, 0))
+
+    async def pop_in_a_pipeline(self, key):
+        """The same, as a part of a pipeline."""
+        await self._note(self._pop_in_a_pipeline(key))
+
+    async def _pop_in_a_pipeline(self, key):
+        pipe = self._client.pipeline(transaction=False).set("before", 1).blpop(key, 0)
+        return (await pipe.set("behind", 1).execute())[1]
+
+    async def _note(self, call):
         try:
-            _, element = await self._client.blpop(key, 0)
+            _, element = await call
         except asyncio.CancelledError:
             self.cancelled += 1
         else:
             self.delivered.append(element.decode())
 
-    async def play(self, pusher, rng, numbers):
+    async def play(self, pop, pusher, rng, numbers):
         """Let callers wait, push an element for each, and cancel each within a millisecond of that."""
         loop = asyncio.get_running_loop()
-        tasks = {f"pop:{number}": asyncio.create_task(self.pop(f"pop:{number}")) for number in numbers}
+        tasks = {f"pop:{number}": asyncio.create_task(pop(f"pop:{number}")) for number in numbers}
         left = dict(tasks)
         while left:
             blocked = [name for name, _ in zip(left, range(LIMIT), strict=False)]  # as they are served in order
@@ -81,9 +92,10 @@ class Fates:
 
 
 @pytest.mark.pins("P1", "P2", "P3", "P5")
-async def test_every_element_is_delivered_or_left_or_reported(server, rng, is_long):
+@pytest.mark.parametrize(("way", "rounds", "rounds_long"), [("pop", 10, 200), ("pop_in_a_pipeline", 2, 100)])
+async def test_every_element_is_delivered_or_left_or_reported(server, rng, is_long, way, rounds, rounds_long):
     """1000 callers: no connection is lost, the limit holds, and nothing is of unknown outcome."""
-    rounds = 200 if is_long else 10
+    rounds = rounds_long if is_long else rounds
     began = time.monotonic()
     async with (
         create_client(server.url, max_dedicated_connections=LIMIT, command_timeout=30) as client,
@@ -92,7 +104,7 @@ async def test_every_element_is_delivered_or_left_or_reported(server, rng, is_lo
         fates = Fates(client)
         connections = (await pusher.info("stats"))["total_connections_received"]
         for number in range(rounds):
-            await fates.play(pusher, rng, range(number * AT_ONCE, (number + 1) * AT_ONCE))
+            await fates.play(getattr(fates, way), pusher, rng, range(number * AT_ONCE, (number + 1) * AT_ONCE))
         await until(lambda: lease_count(client)[1] == 0)
         left = [(await pusher.lrange(name, 0, -1))[0].decode() async for name in pusher.scan_iter("pop:*", count=1000)]
         opened = (await pusher.info("stats"))["total_connections_received"] - connections

@@ -83,6 +83,32 @@ async def test_a_server_that_does_not_serve_yet_is_asked_again(blocking, client)
     assert accounts(client)[2:] == (1, 0)
 
 
+READONLY = resp.error("READONLY You can't write against a read only replica.")
+
+
+@pytest.mark.pins("4.14")
+async def test_a_server_that_has_become_a_replica_is_left(blocking, client):
+    """The name may lead to a primary again: on a new connection, as the old ones lead to the replica."""
+    blocking.peer.on("BLPOP", ELEMENT, READONLY, ELEMENT)
+    assert await client.blpop("k", 0) == (b"k", b"v")
+    async with client.dedicated() as session:
+        await session.get("k")
+        old = blocking.peer.connections
+        assert await client.blpop("k", 0) == (b"k", b"v")
+        assert len(old) == 2  # the shared one and the session's
+    assert len(blocking.peer.connections) == 5  # the one that was refused, the new shared one, and the one that took it
+    for connection in blocking.peer.connections[:3]:
+        await connection.wait_closed()
+
+
+@pytest.mark.pins("4.14")
+async def test_a_replica_from_the_beginning_stays_one(blocking, client):
+    blocking.peer.on("BLPOP", READONLY)
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        await client.blpop("k", 0)
+    assert accounts(client) == (0, 0, 1, 0)
+
+
 # -- time -------------------------------------------------------------------------------------------
 
 

@@ -399,7 +399,7 @@ async def test_one_that_is_lost_in_the_moment_in_which_it_is_lent(peer, make_cli
     waiting = asyncio.create_task(client.dedicated().connect())
     await turns()
     await session.close()
-    lease.drop(ConnectionLostError("gone"))
+    lease.close("gone")
     session = await waiting
     assert await session.get("k") == b"k"
     assert lease_count(client) == (1, 1)

@@ -30,6 +30,11 @@ def test_splitting(payloads, expected):
     assert lengths(split(payloads, most_commands=4, most_bytes=100)) == expected
 
 
+def test_some_commands_are_units_of_their_own():
+    places = split([b"1"] * 7, most_commands=2, most_bytes=100, alone={0, 3, 4})
+    assert lengths(places) == [1, 2, 1, 1, 2]
+
+
 @given(st.lists(st.integers(1, 50), min_size=1), st.integers(1, 7), st.integers(1, 90))
 def test_splitting_leaves_nothing_out_and_holds_the_limits(sizes, most_commands, most_bytes):
     payloads = [b"x" * size for size in sizes]
