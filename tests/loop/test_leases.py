@@ -11,7 +11,6 @@ from aioredis_kit.exceptions import (
     AuthenticationFailedError,
     ClientClosedError,
     ConnectError,
-    ConnectionLostError,
     NotConnectedError,
     PoolExhaustedError,
 )
