@@ -8,7 +8,8 @@ Rules of this file:
 1. Nothing here awaits between looking at the queue and changing it. While it is looked at, ``take`` isn't its
    ``append``: that one refuses nobody, so a command of another thread's may come in at any moment.
 2. A command that was not handed to the transport may wait for the next connection, whatever it is. One that was,
-   and got no reply, is sent again only if ``may_repeat`` says so.
+   and got no reply, is sent again only if ``may_repeat`` says so. So nothing is handed over before the system was
+   asked whether the peer has hung up: the event loop may tell that a turn later. It takes 0.3 µs.
 3. Every command that comes in goes out once: written and answered, failed, or withdrawn by its caller.
 """
 
@@ -209,7 +210,7 @@ class LinkQueue:
             self._check_room(command)
         now = self._clock()
         connection = self._line
-        if connection is not None and not self._waiting and connection.is_idle:
+        if connection is not None and not self._waiting and connection.is_idle and not connection.has_hung_up():
             if connection.send((command,) if type(command) is Command else command.slots, now):
                 self._expect(now + self.shortest_timeout)
                 return
@@ -299,6 +300,7 @@ class LinkQueue:
 
     def ready(self, connection: Connection) -> None:
         """See ``LinkOwner``."""
+        self._expire(self._clock(), 0.0)
         self.connection = self._line = connection
         self._write_waiting()
 
@@ -352,9 +354,7 @@ class LinkQueue:
 
     def woke_half(self) -> None:
         """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
-        connection = self.connection
-        # What is written to a server that has just died has an unknown outcome; at the end of the turn it is known.
-        if self._is_flush_due and connection is not None and not connection.has_hung_up():
+        if self._is_flush_due and self.connection is not None:
             self.take = self._take_first
             self._write_waiting()
             if self._line is not None and not self._raises_when_full:
@@ -391,8 +391,10 @@ class LinkQueue:
     def _write_waiting(self) -> None:
         """Write what waits, as far as the connection and the limits allow."""
         now = self._clock()
+        if self._earliest <= now:  # what is late is not sent any more, though the sweep has not come by yet
+            self._expire(now, 0.0)
         connection, waiting = self.connection, self._waiting
-        if connection is None or self._is_paused or self._replaced_for is not None:
+        if connection is None or self._is_paused or self._replaced_for is not None or connection.has_hung_up():
             pass
         elif (
             not self._needs_care
@@ -528,7 +530,9 @@ class LinkQueue:
 
     def _expire(self, now: float, lag: float) -> float:
         """See ``Sweep``."""
-        expired = expire(self._waiting, self.connection, now, lag, state=self.link.state.value)
+        is_being_handed_over = self.connection is None and self.link.connection is not None
+        state = "connecting" if is_being_handed_over else self.link.state.value
+        expired = expire(self._waiting, self.connection, now, lag, state=state)
         if expired.is_stalled:
             self.link.probe()
         self._earliest = expired.earliest

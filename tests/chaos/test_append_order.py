@@ -18,7 +18,7 @@ WINDOW = 50
 @pytest.mark.parametrize("connections", [1, 4])
 async def test_what_is_in_each_list_is_ascending(server, rng, is_long, connections):
     """With one shared connection and with several. What was acknowledged is there, once."""
-    seconds = 60 if is_long else 2.5
+    seconds = 60 if is_long else 1.5
     began = time.monotonic()
     outcomes = Counter()
     acknowledged = {writer: [] for writer in range(WRITERS)}

@@ -11,7 +11,7 @@ import redis
 
 from aioredis_kit.exceptions import CommandTimeoutError, ConnectionLostError, HealthCheckError
 from aioredis_kit.testing import resp
-from tests.support.observing import EventRecord, outcome, timers, turns
+from tests.support.observing import EventRecord, outcome, timers, turns, until
 
 HOUR = 3600.0
 LATE = 0.05
@@ -241,3 +241,16 @@ async def test_any_byte_proves_life(peer, clock, make_client):
     connection.send(b"\r\n")
     assert await task == b"x" * 30
     assert len(peer.connections) == 1
+
+
+@pytest.mark.pins("4.7")
+async def test_what_is_late_when_the_connection_is_back_is_never_sent(peer, clock, make_client):
+    """Even though the next look at the deadlines is due a moment later."""
+    client = await make_client(ping_interval=None, reconnect_strategy=0.115).connect()
+    peer.connections[0].reset()
+    await until(lambda: not client.is_ready)
+    calls = [client.with_options(command_timeout=timeout).get(f"{timeout}") for timeout in (0.1, 0.11, 0.2)]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert [getattr(each, "maybe_executed", each) for each in errors] == [False, False, b"0.2"]
+    assert "connection connecting" in str(errors[1])
+    assert [each.words for each in peer.commands if each.name == "GET"] == [(b"GET", b"0.2")]
