@@ -100,16 +100,18 @@ class Wording:
 
     Attributes:
         decode: Whether it is text.
+        encoding: Which.
+        errors: What becomes of bytes that aren't. See ``bytes.decode``.
         text: Makes text of bytes; returns anything else as it is. The identity where bytes are wanted.
         message: Makes what a subscriber is told of a message that was read. Raises ``UnicodeDecodeError`` if that is
             to be text and is not.
     """
 
-    __slots__ = ("_encoding", "_errors", "decode", "message", "text")
+    __slots__ = ("decode", "encoding", "errors", "message", "text")
 
     def __init__(self, options: Options, *, decode: bool) -> None:
-        self._encoding = options.encoding
-        self._errors = options.encoding_errors
+        self.encoding = options.encoding
+        self.errors = options.encoding_errors
         self.decode = decode
         is_usual = (options.encoding.lower().replace("_", "-"), options.encoding_errors) == ("utf-8", "strict")
         self.text: Callable[[Any], Any] = (_decode_usual if is_usual else self._decode) if decode else _same
@@ -122,7 +124,7 @@ class Wording:
             ConfigurationError: It is no name.
         """
         if isinstance(name, str):
-            return name.encode(self._encoding, self._errors)
+            return name.encode(self.encoding, self.errors)
         if isinstance(name, bytes | bytearray | memoryview):
             return bytes(name)
         raise ConfigurationError(f"a channel's name must be text or bytes, not {type(name).__name__!r}")
@@ -157,7 +159,7 @@ class Wording:
 
     def _decode(self, value: Any) -> Any:
         if type(value) is bytes:
-            return value.decode(self._encoding, self._errors)
+            return value.decode(self.encoding, self.errors)
         if type(value) is list:
             return [self._decode(item) for item in value]
         return value

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _NO_CONNECTION: Final = "pubsub connection not set: did you forget to call subscribe() or psubscribe()?"
 _TURNS: Final = range(PATIENCE)
+_MOST_NAMES: Final = 1000
 _BY_COMMAND: Final = {word.upper(): what for word, what in CONFIRMATIONS.items()}
 
 
@@ -78,7 +79,7 @@ class PubSub(StockPubSub):
         self._lock = asyncio.Lock()
         self._find_lane = find_lane
         self._text = wording.text
-        self._decodes = wording.decode
+        self._wording = wording
         self._timeout = timeout
         self._limits = limits
         self._inbox: Inbox | None = None
@@ -240,18 +241,22 @@ class PubSub(StockPubSub):
         """
         return self._listen() if self._is_plain else self._listen_in_steps()
 
-    async def _listen(self) -> AsyncIterator[dict[str, Any]]:  # noqa: PLR0912  # calls cost
-        text, decodes = self._text, self._decodes
+    async def _listen(self) -> AsyncIterator[dict[str, Any]]:  # noqa: C901, PLR0912  # calls cost
+        text, wording, names = self._text, self._wording, _Names(self._text)
+        decodes, encoding, errors = wording.decode, wording.encoding, wording.errors
         while self.subscribed:
             inbox = self._present_inbox()
             items, channels = inbox.items, self.channels
             for _ in _TURNS:
-                if not items or self._inbox is not inbox:
+                if not items:  # aclose empties it
                     break
                 item = items.popleft()
                 if item.__class__ is not Gap and item[0] == b"message":
                     # What _show does: most are such, and the call would be a tenth of what a message costs in all.
-                    channel, data = (text(item[1]), text(item[2])) if decodes else (item[1], item[2])
+                    channel, data = item[1], item[2]
+                    if decodes:
+                        channel = names[channel]
+                        data = data.decode(encoding, errors) if data.__class__ is bytes else text(data)
                     simple = {"type": "message", "pattern": None, "channel": channel, "data": data}
                     takes = channels.get(channel)
                     if takes is None:
@@ -460,6 +465,20 @@ class PubSub(StockPubSub):
 
     def _to_bytes(self, names: Iterable[Any]) -> list[bytes]:
         return [bytes(self.encoder.encode(name)) for name in names]
+
+
+class _Names(dict[Any, Any]):
+    """The names of channels as they are shown, by what the server calls them: decoded once, not for each message."""
+
+    def __init__(self, text: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._text = text
+
+    def __missing__(self, name: bytes) -> Any:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        shown = self[name] = self._text(name)
+        return shown
 
 
 async def _hand_over(takes: Callable[[Any], Any], message: Any) -> dict[str, Any] | None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from aioredis_kit.wire.machine import Machine
 
 
-_BUFFER: Final = 256 * 1024
+_BUFFER: Final = 64 * 1024
+"""How much is read at once, in bytes. With four times as much, what is made of it no longer fits into the processor's
+cache: messages cost a fifth more, and commands nothing less."""
 
 
 class ProtocolOwner(Protocol):

@@ -60,7 +60,7 @@ async def _redis_py(url: str, callers: int) -> AsyncIterator[Any]:
 
     pool: ConnectionPool
     if callers <= _MOST_CONNECTIONS:
-        pool = ConnectionPool.from_url(url, max_connections=callers)
+        pool = ConnectionPool.from_url(url, max_connections=callers + 1)  # one is for messages
     else:
         pool = BlockingConnectionPool.from_url(url, max_connections=_SHARED_CONNECTIONS, timeout=60)
     async with Redis.from_pool(pool) as client:

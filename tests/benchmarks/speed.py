@@ -15,8 +15,8 @@ Rules of this file:
 2. A process whose turn it is not is blocked in ``recv`` with its loop stopped: it costs no CPU.
 3. The first round of each cell warms up and is discarded. The collector stays on, as it does in an
    application, and starts each round with nothing to collect.
-4. With one caller, server and clients share a CPU where the system lets us. They take turns, so a
-   second CPU adds only the cost of waking it, and whether it does is the kernel's whim: a program
+4. With one caller, server and clients share a CPU where the system lets us. They take turns (messages
+   are an exception), so a second CPU adds only the cost of waking it, and whether it does is the kernel's whim: a program
    measured against itself came out between 0.86 and 1.13 where the kernel had the choice. With more
    callers it has the choice, as it has for an application.
 5. glibc keeps its heap in all of them. asyncio reads into a fresh 256 KiB each time, and whether glibc
@@ -43,7 +43,7 @@ from unittest.mock import patch
 
 from aioredis_kit.testing.probe import Probe
 from tests.benchmarks.clients import ADAPTERS, FLOOR, LOOPS
-from tests.benchmarks.features import CALLERS, FEATURES
+from tests.benchmarks.features import CALLERS, FEATURES, OVERLAPPING
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -80,7 +80,8 @@ async def _hgetall(client: Any, turns: Iterable[int]) -> None:
         await hgetall(HASH)
 
 
-Workload = Callable[[Any, Iterable[int]], Awaitable[None]]
+Workload = Callable[[Any, Iterable[int]], Awaitable[float | None]]
+"""Takes turns until there are none left; may return how many seconds of its time do not count."""
 COMMANDS: dict[str, Workload] = {"get": _get, "set": _set, "hgetall": _hgetall}
 WORKLOADS = COMMANDS | FEATURES
 
@@ -139,23 +140,24 @@ def measure_speed(server: RedisServer, plan: Plan) -> Results:
             for callers in plan.callers:
                 for worker in workers.values():
                     worker.ask(callers)
-                _place(callers, server.pid, *(worker.pid for worker in workers.values()))
                 print(f"speed: {loop}, {callers} callers", file=sys.stderr)
-                for workload, rounds in _alternate(workers, callers, plan).items():
+                for workload, rounds in _alternate(workers, callers, plan, server.pid).items():
                     results[Cell(workload, callers, loop)] = rounds
                 for worker in workers.values():
                     worker.ask(None)
     return results
 
 
-def _place(callers: int, *pids: int) -> None:
+def _place(*pids: int, takes_turns: bool) -> None:
     if hasattr(os, "sched_setaffinity"):
         cpus = os.sched_getaffinity(0)
         for pid in pids:
-            os.sched_setaffinity(pid, {min(cpus)} if callers == 1 else cpus)
+            os.sched_setaffinity(pid, {min(cpus)} if takes_turns else cpus)
 
 
-def _alternate(workers: dict[str, _Worker], callers: int, plan: Plan) -> dict[str, dict[str, list[Round]]]:
+def _alternate(
+    workers: dict[str, _Worker], callers: int, plan: Plan, server_pid: int
+) -> dict[str, dict[str, list[Round]]]:
     rounds: dict[str, dict[str, list[Round]]] = {
         workload: {client: [] for client in workers if workload in COMMANDS or client != FLOOR}
         for workload in plan.workloads
@@ -163,6 +165,8 @@ def _alternate(workers: dict[str, _Worker], callers: int, plan: Plan) -> dict[st
     }
     for number in range(1 + plan.rounds):
         for workload, by_client in rounds.items():
+            takes_turns = callers == 1 and workload not in OVERLAPPING
+            _place(server_pid, *(worker.pid for worker in workers.values()), takes_turns=takes_turns)
             for client in by_client:
                 measured = workers[client].ask((workload, plan.seconds))
                 if number > 0:
@@ -252,9 +256,9 @@ async def _run_round(client: Any, workload: Workload, callers: int, seconds: flo
         unused = operator.length_hint(turn)
         turns.clear()
 
-    async def call() -> None:
+    async def call() -> float:
         await may_start.wait()
-        await workload(client, turn)
+        return await workload(client, turn) or 0.0
 
     tasks = [asyncio.create_task(call()) for _ in range(callers)]
     await asyncio.sleep(0)
@@ -262,7 +266,7 @@ async def _run_round(client: Any, workload: Workload, callers: int, seconds: flo
     timer = asyncio.get_running_loop().call_later(seconds, stop)
     began, cpu_began = time.perf_counter(), time.process_time()
     may_start.set()
-    await asyncio.gather(*tasks)
-    cpu_seconds, elapsed = time.process_time() - cpu_began, time.perf_counter() - began
+    not_counted = sum(await asyncio.gather(*tasks))
+    cpu_seconds, elapsed = time.process_time() - cpu_began, time.perf_counter() - began - not_counted
     timer.cancel()
     return Round(commands=most - unused, seconds=elapsed, cpu_seconds=cpu_seconds)

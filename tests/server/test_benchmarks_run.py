@@ -46,6 +46,16 @@ def test_speed_has_all_rounds_of_each_cell_and_a_verdict_per_bound(tmp_path: Pat
     assert "| get | 100 |" in markdown
 
 
+def test_features_are_measured_beside_redis_py(tmp_path: Path) -> None:
+    """Messages with one subscriber, the others with one caller and with ten; the floor program has none of them."""
+    cells = "--callers 1 10 --loops asyncio --workloads pipeline pubsub blocking --rounds 1 --seconds 0.02"
+    report, _ = _run(tmp_path, "speed", *cells.split())
+    measured = {(one["workload"], one["callers"], one["client"]) for one in report["speed"]}
+    expected = {("pipeline", 1), ("pipeline", 10), ("pubsub", 1), ("blocking", 1), ("blocking", 10)}
+    assert measured == {(*cell, client) for cell in expected for client in ("aioredis_kit", "redis-py")}
+    assert len(report["bounds"]) == len(expected)
+
+
 def test_memory_is_measured_at_rest_and_in_flight(tmp_path: Path) -> None:
     """Growth over both shapes of load and the memory of a command in flight are each judged."""
     report, _ = _run(tmp_path, "memory", "--commands", "2000", "--in-flight", "50")
