@@ -36,7 +36,7 @@ def equip(options: Options) -> Equipment:
         error_reply=error_reply,
         strategy=make_strategy(options.reconnect_strategy, random.uniform),
         commands=CommandTable(),
-        library=_library(options),
+        client_info=_client_info(options),
         clock=time.monotonic,
         uniform=random.uniform,
     )
@@ -53,8 +53,8 @@ def _dialler(options: Options) -> Dialler:
     return Dialler(address=address, tls=context, server_hostname=name, options=options.socket)
 
 
-def _library(options: Options) -> tuple[str, str] | None:
+def _client_info(options: Options) -> tuple[tuple[str, str], ...]:
     if options.disable_client_info:
-        return None
+        return ()
     tag = options.client_info_tag
-    return f"{LIBRARY}({tag})" if tag else LIBRARY, version(LIBRARY)
+    return ("LIB-NAME", f"{LIBRARY}({tag})" if tag else LIBRARY), ("LIB-VER", version(LIBRARY))

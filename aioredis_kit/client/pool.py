@@ -187,10 +187,11 @@ class PoolView(ConnectionPool):
         own = {name: value for name, value in self._connection_kwargs.items() if not name.startswith("ssl_")}
         for name in ("username", "password", "credential_provider"):
             own.pop(name)
+        info = dict(desired.client_info)
         own.update(
             db=desired.db,
             client_name=desired.client_name,
-            driver_info=None if desired.library is None else DriverInfo(*desired.library),
+            driver_info=DriverInfo(info.get("LIB-NAME"), info.get("LIB-VER")),
             retry=_no_retry(),
             himport_registry=self.himport_registry,
         )

@@ -21,14 +21,14 @@ class Desired:
         credentials: Who to be, if that is always the same user and not the server's default one.
         db: The number of the database.
         client_name: The connections' name, if any.
-        library: Name and version to report with ``CLIENT SETINFO``; ``None`` reports nothing.
+        client_info: What to report with ``CLIENT SETINFO``: attributes, each with its value.
         version: Counts the changes.
     """
 
     credentials: Credentials | None = None
     db: int = 0
     client_name: str | None = None
-    library: tuple[str, str] | None = None
+    client_info: tuple[tuple[str, str], ...] = ()
     version: int = 0
 
     def changed(self, **changes: Any) -> Self:
@@ -48,7 +48,7 @@ class Desired:
             credentials=credentials,
             client_name=self.client_name,
             db=self.db,
-            library=self.library,
+            client_info=self.client_info,
             version=self.version,
             wants_id=wants_id,
         )

@@ -82,7 +82,7 @@ class Endpoint:
             credentials=options.credentials,
             db=options.db,
             client_name=options.client_name,
-            library=equipment.library,
+            client_info=equipment.client_info,
         )
         self.shared = SharedLane(
             self,
@@ -244,6 +244,9 @@ class Endpoint:
         match [to_bytes(arg).decode("ascii", "replace") for arg in command.args]:
             case [_, word, name] if word.upper() == "SETNAME":  # and the server takes no other than ASCII
                 self.desired = self.desired.changed(client_name=name or None)
+            case [_, word, attribute, value] if word.upper() == "SETINFO":
+                info = dict(self.desired.client_info) | {attribute.upper(): value}
+                self.desired = self.desired.changed(client_info=tuple(info.items()))
 
     def _make_link(self, queue: LinkQueue) -> Link:
         return Link(queue, self._equipment, introduce=self.introduce, is_current=self._is_current)

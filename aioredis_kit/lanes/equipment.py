@@ -27,7 +27,7 @@ class Equipment:
         error_reply: Makes the exception that stands for an error reply.
         strategy: Decides when to try again.
         commands: The command table.
-        library: Name and version for ``CLIENT SETINFO``; ``None`` reports nothing.
+        client_info: What to report with ``CLIENT SETINFO``: attributes, each with its value.
         clock: Monotonic seconds.
         uniform: ``random.uniform``, or what stands for it.
     """
@@ -38,6 +38,6 @@ class Equipment:
     error_reply: Callable[[str], Exception]
     strategy: Strategy
     commands: CommandTable
-    library: tuple[str, str] | None
+    client_info: tuple[tuple[str, str], ...]
     clock: Callable[[], float]
     uniform: Callable[[float, float], float] = random.uniform

@@ -33,7 +33,7 @@ class Introduction:
         credentials: Who to be, if not the server's default user.
         client_name: The connection's name, if any.
         db: The number of the database.
-        library: Name and version to report with ``CLIENT SETINFO``; ``None`` reports nothing.
+        client_info: What to report with ``CLIENT SETINFO``: attributes, each with its value.
         version: Of which version of what connections are to be this is: see ``lanes.desired``.
         wants_id: Whether the connection's number at the server has to be known.
     """
@@ -42,7 +42,7 @@ class Introduction:
     credentials: Credentials | None = None
     client_name: str | None = None
     db: int = 0
-    library: tuple[str, str] | None = None
+    client_info: tuple[tuple[str, str], ...] = ()
     version: int = 0
     wants_id: bool = False
 
@@ -136,11 +136,8 @@ class Handshake:
             steps.append(Step("CLIENT ID", ("CLIENT", "ID"), is_required=False))
         if wanted.db:
             steps.append(Step("SELECT", ("SELECT", wanted.db)))
-        if wanted.library is not None:
-            name, version = wanted.library
-            for attribute, value in (("LIB-NAME", name), ("LIB-VER", version)):
-                args = ("CLIENT", "SETINFO", attribute, value)
-                steps.append(Step("CLIENT SETINFO", args, is_required=False))
+        for attribute, value in wanted.client_info:
+            steps.append(Step("CLIENT SETINFO", ("CLIENT", "SETINFO", attribute, value), is_required=False))
         steps.append(Step("PING", ("PING",)))
         return steps
 

@@ -307,6 +307,17 @@ async def test_a_name_that_is_refused_is_given_to_none(peer, client):
     assert len(carriers(peer, "SETNAME")) == 1
 
 
+@pytest.mark.pins("case-53")
+async def test_what_is_told_of_the_library_is_told_by_connections_to_come_as_well(peer, make_client):
+    client = await make_client(connections=2, reconnect_strategy=0.0, client_info_tag="app").connect()
+    await client.client_setinfo("lib-name", "mine")
+    await client.client_setinfo("LIB-NEW", "7")
+    peer.connections[0].close()
+    await until(lambda: len(peer.connections) > 2 and client.is_ready)
+    told = [each.split(" ", 2)[2] for each in words_on(peer.connections[2], handshakes=True)[1:-1]]
+    assert [each for each in told if "VER" not in each] == ["LIB-NAME mine", "LIB-NEW 7"]
+
+
 async def test_a_name_that_is_taken_away(peer, make_client):
     client = await make_client(connections=2, client_name="first", reconnect_strategy=0.0).connect()
     await client.client_setname("")

@@ -14,7 +14,7 @@ FULL = {
     "credentials": Credentials("ada", "s3cret"),
     "client_name": "me",
     "db": 5,
-    "library": ("kit", "1.0"),
+    "client_info": (("LIB-NAME", "kit"), ("LIB-VER", "1.0")),
 }
 HELLO = {b"server": b"redis", b"proto": 3}
 UNKNOWN_HELLO = "ERR unknown command 'HELLO', with args beginning with: '3' "
