@@ -81,12 +81,9 @@ def test_only_one_place_makes_tasks(path):
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_a_broad_except_gives_its_reason(path):
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if re.search(r"except (Exception|BaseException)\b|except:", line) and "raise" not in _next_lines(path, number):
-            assert "#" in line, f"line {number}: {line.strip()}"
-
-
-def _next_lines(path: Path, number: int) -> str:
-    return "".join(path.read_text(encoding="utf-8").splitlines()[number : number + 6])
+        if re.search(r"except (Exception|BaseException)\b|except:", line):
+            reasons = [part for part in line.split("#")[1:] if not part.strip().startswith("noqa")]
+            assert reasons, f"line {number}: {line.strip()}"
 
 
 def test_every_public_name_can_be_had():

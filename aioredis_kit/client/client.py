@@ -281,7 +281,7 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         self._uses += 1
         try:
             return await self.connect()
-        except BaseException:
+        except BaseException:  # failed or cancelled: what was never entered is never exited
             self._uses -= 1
             raise
 

@@ -84,7 +84,7 @@ class Monitor(StockMonitor):
             weakref.finalize(self, line.abandoned).atexit = False
             try:
                 await line.open(self._client)
-            except BaseException:
+            except BaseException:  # failed or cancelled: the next connect() begins anew
                 self.connection = None
                 raise
 
@@ -145,7 +145,7 @@ class _Line:
             command = new_command(lease.queue.loop, args, endpoint.encode(args), decode=False, options=options)
             command.dispatch(lease.queue)  # which refuses it where the connection was lost
             await self._wait(command)
-        except BaseException:
+        except BaseException:  # cancelled too: in the monitor's mode the connection is of no use to others
             self.close()
             raise
 
@@ -153,7 +153,7 @@ class _Line:
     async def _wait(command: Any) -> None:
         try:
             await wait(command)
-        except BaseException:
+        except BaseException:  # cancelled, say: nobody waits for the reply any more
             command.abandon()
             raise
         if isinstance(command.reply, BaseException):

@@ -233,8 +233,8 @@ class PoolView(ConnectionPool):
                 yield
             if connection not in self._made:  # closed in the very turn in which it was ready
                 raise TimeoutError  # noqa: TRY301  # the same as when it is noticed before
-        except BaseException as error:
-            self._hang_up(connection)  # in the middle of a handshake it is of no use any more
+        except BaseException as error:  # cancelled too: in the middle of a handshake it is of no use any more
+            self._hang_up(connection)
             if isinstance(error, Exception) and connection not in self._made:  # whatever redis-py makes of it
                 raise ClientClosedError("the client was closed while its pool opened a connection") from None
             raise

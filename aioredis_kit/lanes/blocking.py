@@ -182,7 +182,7 @@ class BlockingCall:
         try:
             self._lane.check_open()
             self.command.dispatch(lease.queue)
-        except BaseException:
+        except BaseException:  # whatever it was: nothing was sent, so no reply will end the call
             self._end()
             raise
         try:

@@ -417,7 +417,7 @@ class DedicatedLane:
             if isinstance(error, AuthenticationFailedError):
                 self._fail_waiters(error, desired)
             return None
-        except BaseException:
+        except BaseException:  # cancelled, say: nobody else knows of the lease yet
             lease.close("opening it failed")
             self._note_unclosed(lease)
             raise
@@ -433,7 +433,7 @@ class DedicatedLane:
                 await connection.reset(introduction, timeout=self._reset_timeout)
         except (ConnectError, TimeoutError):
             lease.close("it could not be reset")
-        except BaseException:
+        except BaseException:  # cancelled, say: it may be half reset, and nobody gets it any more
             lease.close("it could not be reset")
             raise
         if lease.is_lost or self._refusal is not None:

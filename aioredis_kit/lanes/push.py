@@ -169,7 +169,7 @@ class PushLane:
         try:
             async with limit:
                 await self._subscribe(topics, consumer)
-        except BaseException as error:
+        except BaseException as error:  # refused, late or cancelled: the consumer gets only what it had before
             self.unsubscribe(_by_kind(added), consumer)
             if isinstance(error, TimeoutError) and limit.expired():
                 assert timeout is not None  # noqa: S101  # it has expired

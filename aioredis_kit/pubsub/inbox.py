@@ -61,7 +61,7 @@ class Inbox(Mailbox):
             self.wanted[kind][name] = None
         try:
             await self.lane.subscribe(names, self, timeout=timeout)
-        except BaseException:
+        except BaseException:  # refused, late or cancelled: the caller has subscribed to nothing
             for kind, name in added:
                 self.wanted[kind].pop(name, None)
                 self.live[kind].discard(name)

@@ -198,7 +198,7 @@ class Listening:
             delivery.names[kind].update(group)
         try:
             await self.lane.subscribe(names, delivery, timeout=timeout)
-        except BaseException:
+        except BaseException:  # refused, late or cancelled: the listener gets only what it had before
             for kind, group in added.items():
                 self._take_off(key, kind, group)
             raise

@@ -439,7 +439,7 @@ class PubSub(StockPubSub):
         leaving.difference_update(added)
         try:
             await self.execute_command(kind.subscribe, *wanted)
-        except BaseException:
+        except BaseException:  # refused, late or cancelled: redis-py's notes say what they said before
             for name in added:
                 topics.pop(name, None)
             topics.update(before)

@@ -111,7 +111,7 @@ class Probe:
                 self.call("AUTH", *user, address.password)
             if address.database:
                 self.call("SELECT", address.database)
-        except BaseException:
+        except BaseException:  # refused, late or an interrupt: nobody else would close the socket
             self.close()
             raise
 
@@ -181,7 +181,7 @@ def _connect(address: ServerAddress, timeout: float) -> socket.socket:
         sock.settimeout(timeout)
         try:
             sock.connect(address.unix_socket_path)
-        except BaseException:
+        except BaseException:  # nobody there, or an interrupt: nobody else would close the socket
             sock.close()
             raise
         return sock
@@ -190,7 +190,7 @@ def _connect(address: ServerAddress, timeout: float) -> socket.socket:
         return sock
     try:
         return address.tls.wrap_socket(sock, server_hostname=address.host)
-    except BaseException:
+    except BaseException:  # late, distrusted or an interrupt: nobody else would close the socket
         sock.close()
         raise
 

@@ -57,7 +57,7 @@ class Lifeline:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # out of reach of a terminal's Ctrl-C
             )
-        except BaseException:
+        except BaseException:  # no shell, or an interrupt: nobody else would close the pipe
             self.pipe.close()
             raise
         finally:

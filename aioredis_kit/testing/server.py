@@ -145,7 +145,7 @@ class RedisServer:
         is_first_start = self._lifeline is None
         try:
             self._launch_until_ready(time.monotonic() + timeout, wait_loaded=wait_loaded)
-        except BaseException:
+        except BaseException:  # late, or an interrupt: no process is left that nobody knows of
             if is_first_start:
                 self.stop()
             else:

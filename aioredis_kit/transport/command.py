@@ -279,8 +279,7 @@ def wake(
                 command._context.run(command._wakeup, command)  # noqa: SLF001  # one mechanism, one module
             if answered and halfway is not None:
                 halfway()
-    except BaseException:
-        # SystemExit or KeyboardInterrupt in a task: it ends the loop, but not the others' turn.
+    except BaseException:  # SystemExit or KeyboardInterrupt in a task: it ends the loop, but not the others' turn
         answered.reverse()
         loop.call_soon(wake, loop, answered)
         raise

@@ -174,7 +174,7 @@ class Connection:
                 await self._dial(timeout)
                 await self._shake_hands(introduction, limit, timeout)
             self._machine.move_to(State.READY)
-        except BaseException as error:
+        except BaseException as error:  # cancelled too: nobody else would close the socket
             self._end(ConnectionLostError("the connection attempt failed", address=self.address))
             if isinstance(error, TimeoutError) and limit.expired():
                 raise ConnectTimeoutError(

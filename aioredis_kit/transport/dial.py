@@ -81,7 +81,7 @@ class Dialler:
             if self.tls is not None:
                 return await self._secure(sock, self.tls, protocol())
             return await loop.create_connection(protocol, sock=sock)
-        except BaseException:
+        except BaseException:  # cancelled too: nobody else would close the socket
             sock.close()
             raise
 
@@ -98,7 +98,7 @@ class Dialler:
         try:
             name = self.server_hostname or self.address.host
             transport = await loop.start_tls(raw, protocol, tls, server_hostname=name)
-        except BaseException:
+        except BaseException:  # cancelled too: nobody else knows of the transport
             raw.abort()
             raise
         if transport is None:  # asyncio's way to say that it was closed meanwhile
@@ -118,7 +118,7 @@ class Dialler:
             except OSError as failure:  # a time-out is one, too
                 sock.close()
                 error = failure
-            except BaseException:
+            except BaseException:  # cancelled too: nobody else would close the socket
                 sock.close()
                 raise
             else:
