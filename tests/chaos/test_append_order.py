@@ -45,7 +45,7 @@ async def test_what_is_in_each_list_is_ascending(server, rng, is_long, connectio
 
     async def kill(admin):
         while time.monotonic() - began < seconds:
-            await asyncio.sleep(rng.uniform(0.02, 0.15))
+            await asyncio.sleep(rng.uniform(0.02, 0.15))  # the pace of the faults
             lines = [each for each in await admin.client_list() if each["cmd"] != "client|list"]
             for victim in rng.sample(lines, rng.randint(1, len(lines))) if lines else []:
                 outcomes["killed"] += await admin.client_kill_filter(_id=victim["id"])

@@ -88,7 +88,7 @@ class Fates:
         """Wait until so many commands wait at the server."""
         async with asyncio.timeout(10):
             while (await pusher.info("clients"))["blocked_clients"] != count:
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(0.0005)  # between two looks at the condition
 
 
 @pytest.mark.pins("P1", "P2", "P3", "P5")
@@ -145,11 +145,11 @@ async def test_nothing_is_lost_unseen_under_kills(server, rng, is_long):
         async def push():
             while time.monotonic() < end:
                 await admin.rpush("q", next(elements))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the pace of the load
 
         async def kill():
             while time.monotonic() < end:
-                await asyncio.sleep(rng.uniform(0.05, 0.2))
+                await asyncio.sleep(rng.uniform(0.05, 0.2))  # the pace of the faults
                 outcomes["killed"] += await admin.client_kill_filter(_type="normal", skipme=True)
 
         await asyncio.gather(*(pop() for _ in range(LIMIT + 20)), push(), kill())

@@ -158,7 +158,7 @@ async def test_callers_under_damage_at_random(server, rng, is_long):
             group.create_task(caller(number))
         for _ in range(1500 if is_long else 100):
             proxy.corrupt("to_client", skip=rng.randrange(2000), mask=rng.randrange(1, 256))
-            await asyncio.sleep(rng.uniform(0, 0.03))
+            await asyncio.sleep(rng.uniform(0, 0.03))  # the pace of the faults
         is_over.set()
     print(dict(outcomes), f"{proxy.statistics().connections_seen} connections")
     assert outcomes["right"] > 1000

@@ -64,7 +64,7 @@ class Storm:
         """Make these faults, as often as they weigh, until cancelled; then heal them all."""
         try:
             while True:
-                await asyncio.sleep(self._rng.expovariate(1 / SECONDS_BETWEEN_FAULTS))
+                await asyncio.sleep(self._rng.expovariate(1 / SECONDS_BETWEEN_FAULTS))  # the pace of the faults
                 (fault,) = self._rng.choices([*weights], [*weights.values()])
                 self.count[fault.__name__] += 1
                 fault()
@@ -130,7 +130,7 @@ class Callers:
         async with asyncio.TaskGroup() as group:
             for number in range(CALLERS):
                 group.create_task(self._ask(number))
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds)  # how long the load lasts
             self._is_over = True
 
     async def _ask(self, number):
@@ -232,7 +232,7 @@ class Watch:
     async def _look(self):
         for turn in itertools.count():
             due = time.monotonic() + 0.01
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # what is measured: by how much it is late
             self.lag = max(self.lag, time.monotonic() - due)
             if turn % 10 == 0:
                 self.resident.append(self._resident_bytes())
@@ -315,7 +315,7 @@ async def test_what_became_of_each_write_is_true(server, rng, is_long):
             for _ in range(rng.randrange(20)):
                 by = hasty if rng.random() < 0.3 else client
                 tasks.append(asyncio.create_task(push(by, len(tasks))))
-            await asyncio.sleep(rng.uniform(0, 0.004))
+            await asyncio.sleep(rng.uniform(0, 0.004))  # the pace of the load
             if rng.random() < 0.3:
                 rng.choice(tasks[-20:]).cancel()
         raging.cancel()

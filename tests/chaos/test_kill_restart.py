@@ -15,6 +15,7 @@ import pytest
 
 from aioredis_kit import KitError, create_client
 from aioredis_kit.testing import RedisServer
+from tests.support.observing import until
 
 CALLERS = 50
 KEY = "counter"
@@ -65,9 +66,7 @@ class Census:
     async def wait_acknowledged(self, more):
         """Wait until so many more increments are acknowledged."""
         goal = len(self.acknowledged) + more
-        async with asyncio.timeout(20):
-            while len(self.acknowledged) < goal:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(self.acknowledged) >= goal, timeout=20)
 
 
 async def interrupt(server, census, rng, client):
@@ -77,7 +76,7 @@ async def interrupt(server, census, rng, client):
     """
     hasty = client.with_options(command_timeout=0.1)
     await census.wait_acknowledged(rng.randrange(200, 600))
-    await asyncio.sleep(rng.uniform(0, 0.003))
+    await asyncio.sleep(rng.uniform(0, 0.003))  # so that it dies at any point of its work
     server.kill()
     census.is_down = True
     extra = []
@@ -85,7 +84,7 @@ async def interrupt(server, census, rng, client):
     while time.monotonic() < back_at:
         by = hasty if len(extra) % 3 == 0 else client
         extra.append(asyncio.create_task(census.increment(by, census.extra)))
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # the pace of the load
     await anyio.to_thread.run_sync(server.start)
     census.is_down = False
     return extra

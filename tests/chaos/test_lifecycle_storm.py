@@ -12,6 +12,7 @@ import pytest
 
 from aioredis_kit import ConnectionLostError, KitError, create_client
 from aioredis_kit.testing import FaultProxy
+from tests.support.observing import until
 
 OPTIONS = {
     "command_timeout": 0.4,
@@ -54,7 +55,7 @@ class Round:
             self.steps.append(move.__name__)
             move()
             if self._rng.random() < 0.5:
-                await asyncio.sleep(self._rng.choice([0, 0, 0, 0.001, 0.01]))
+                await asyncio.sleep(self._rng.choice([0, 0, 0, 0.001, 0.01]))  # the pace of the moves
         if self._tasks:
             _, stuck = await asyncio.wait(self._tasks, timeout=LONGEST)
             assert not stuck, f"{stuck} never end after {self.steps}"
@@ -139,7 +140,5 @@ async def test_every_call_ends_and_nothing_stays(server, rng, is_long):
             await serves_again(client)
             assert asyncio.all_tasks() == tasks, round_.steps
             assert round_.events[-1] == "end", round_.events
-            async with asyncio.timeout(LONGEST):
-                while proxy.statistics().connections_open:
-                    await asyncio.sleep(0.001)
+            await until(lambda proxy=proxy: not proxy.statistics().connections_open, timeout=LONGEST)
     print(f"{rounds} rounds: {dict(ended)}")

@@ -49,7 +49,7 @@ async def push_until_ready(client):
         while not client.is_ready:
             group.create_task(client.rpush("list", count))
             count += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the pace of the load
     return count
 
 

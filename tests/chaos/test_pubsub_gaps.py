@@ -124,7 +124,7 @@ class Load:
             self.published += BATCH
             ahead = (self.published - start) / RATE - (time.monotonic() - began)
             if ahead > 0:
-                await asyncio.sleep(ahead)
+                await asyncio.sleep(ahead)  # the pace of the load
 
     async def probe(self):
         """Ask something on the shared lane every few milliseconds, until cancelled."""
@@ -134,7 +134,7 @@ class Load:
             assert await self.client.get("key") is None
             took = time.perf_counter() - began
             self.latencies.append(took - (cpu_waits(pids) - waited))
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(0.003)  # the pace of the probes
 
     async def flow(self, count, kills):
         """Publish, kill the push connection so often meanwhile, and return the latencies of what was asked."""

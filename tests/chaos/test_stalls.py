@@ -57,7 +57,7 @@ async def keep_asking(client):
     async with asyncio.TaskGroup() as group:
         while True:
             group.create_task(ask())
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # the pace of the load
 
 
 async def serves(client):
@@ -223,7 +223,7 @@ async def test_a_blocked_event_loop_drops_no_connection(server, is_long):
             if turn % 2:
                 for _ in range(2):
                     time.sleep(BLOCKED)  # noqa: ASYNC251 -- it is what this test is about
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # one turn: the loop finds all its timers overdue
             else:
                 protocol.has_blocked.clear()
                 far.send(b"now")

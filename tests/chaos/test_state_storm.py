@@ -128,7 +128,7 @@ async def test_no_command_runs_in_another_state(server, rng, is_long, connection
                 for _ in range(rng.choice([1, 5, 30]) if len(running) < MOST_RUNNING else 0):
                     running.add(asyncio.create_task(storm.issue(next(numbers))))
                 running = {task for task in running if not task.done()}
-                await asyncio.sleep(0 if len(running) < MOST_RUNNING else 0.002)
+                await asyncio.sleep(0 if len(running) < MOST_RUNNING else 0.002)  # the pace of the load
                 if time.monotonic() > kill_at:
                     kill_at = time.monotonic() + rng.uniform(0.02, 0.2)
                     killed += await admin.client_kill_filter(_type="normal", skipme=True)

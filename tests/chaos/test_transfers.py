@@ -74,7 +74,7 @@ async def kill_connections(address, rng, end):
     with Probe(address) as probe:
         own = probe.call("CLIENT", "ID")
         while time.monotonic() < end:
-            await asyncio.sleep(rng.uniform(0.02, 0.2))  # the faults of the test
+            await asyncio.sleep(rng.uniform(0.02, 0.2))  # the pace of the faults
             lines = probe.call("CLIENT", "LIST").decode().splitlines()
             ids = [int(line.split()[0].removeprefix("id=")) for line in lines]
             for victim in rng.sample(ids, min(len(ids), rng.choice([1, 1, 2, 5]))):
