@@ -5,16 +5,11 @@ Their metadata may cap redis-py below the version that we need: that is overridd
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
+from tests.support.outside import ROOT, make_outside
 
 _SAME_START = """
 import asyncio
@@ -117,46 +112,14 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def _run(command):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return subprocess.run(
-        [str(part) for part in command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture
-def install(tmp_path, is_long):
-    """A function that installs packages beside ours, and returns the interpreter that has them."""
+def outside(tmp_path, is_long):
+    """An environment in which redis-py is what we need."""
     if not is_long:
         pytest.skip("installs packages into a fresh environment: run with --long")
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
-        pytest.skip("there is no uv, and pip can't override what packages require")
-    python = tmp_path / "venv" / "bin" / "python"
-    made = _run([uv, "venv", "--python", sys.executable, tmp_path / "venv"])
-    if made.returncode:
-        pytest.skip(f"no environment can be made here: {made.stderr.strip()[-200:]}")
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (ours,) = (each for each in project["dependencies"] if each.startswith("redis["))
-    override = tmp_path / "override.txt"
-    override.write_text(ours, encoding="utf-8")
-    pip = [uv, "pip", "install", "--python", python, "--override", override]
-    # A package that has nothing to do with us tells an unreachable registry from a fault of ours.
-    probe = _run([*pip, "httpx"])
-    if probe.returncode:
-        pytest.skip(f"no package registry can be reached: {probe.stderr.strip()[-200:]}")
-
-    def install_packages(*requirements):
-        installed = _run([*pip, _ROOT, *requirements])
-        assert installed.returncode == 0, installed.stderr
-        return python
-
-    return install_packages
+    return make_outside(tmp_path, probe="httpx", override=ours)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +130,9 @@ def install(tmp_path, is_long):
         ("fastapi-limiter>=0.2", _LIMITER),
     ],
 )
-def test_a_library_runs(install, tmp_path, redis_url, requirement, program):
-    python = install(requirement)
+def test_a_library_runs(outside, tmp_path, redis_url, requirement, program):
+    outside.install(ROOT, requirement)
     (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    done = _run([python, "-W", "error::ResourceWarning", tmp_path / "program.py", redis_url])
+    done = outside.run("-W", "error::ResourceWarning", tmp_path / "program.py", redis_url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "fine\n"

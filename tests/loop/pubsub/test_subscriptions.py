@@ -26,23 +26,6 @@ pins = pytest.mark.pins
 LOST = Message("gap", None, None, None, None, "connection lost")
 
 
-@pytest.fixture(params=[3, 2], ids=["RESP3", "RESP2"])
-def protocol(request):
-    return request.param
-
-
-@pytest.fixture
-def broadcaster(peer, protocol):
-    return Broadcaster(peer, protocol)
-
-
-@pytest.fixture
-async def client(make_client, broadcaster, protocol):
-    """A connected client that decodes."""
-    options = {"protocol": protocol, "decode_responses": True, "reconnect_strategy": 0.0}
-    return await make_client(**options).connect()
-
-
 def message(channel, data, pattern=None):
     return Message("message" if pattern is None else "pmessage", channel, data, pattern)
 
@@ -543,9 +526,8 @@ async def test_leaving_ends_the_iteration_of_another_task(client, broadcaster):
 
 
 @pins("P2", "4.18")
-async def test_a_strategy_that_gives_up_ends_it(peer, make_client, protocol):
+async def test_a_strategy_that_gives_up_ends_it(make_client, broadcaster, protocol):
     """The push connection alone: the client goes on, and who subscribes later connects anew."""
-    broadcaster = Broadcaster(peer, protocol)
     gives_up = False
     client = make_client(
         protocol=protocol, decode_responses=True, reconnect_strategy=lambda *_: False if gives_up else 0.0
@@ -566,8 +548,7 @@ async def test_a_strategy_that_gives_up_ends_it(peer, make_client, protocol):
 
 
 @pins("4.18")
-async def test_a_strategy_that_gives_up_before_it_is_subscribed(peer, make_client, protocol):
-    broadcaster = Broadcaster(peer, protocol)
+async def test_a_strategy_that_gives_up_before_it_is_subscribed(make_client, broadcaster, protocol):
     client = await make_client(protocol=protocol, reconnect_strategy=False).connect()
     broadcaster.peer.on("PING", resp.error("ERR no"))
     broadcaster.peer.on("HELLO", resp.error("ERR no"))

@@ -11,28 +11,10 @@ from redis.exceptions import NoPermissionError
 
 from aioredis_kit import ClientClosedError, ConfigurationError, QueueFullError
 from aioredis_kit.testing import resp
-from tests.support.broadcaster import Broadcaster
 from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
 
 pins = pytest.mark.pins
 variable = contextvars.ContextVar("variable", default="unset")
-
-
-@pytest.fixture(params=[3, 2], ids=["RESP3", "RESP2"])
-def protocol(request):
-    return request.param
-
-
-@pytest.fixture
-def broadcaster(peer, protocol):
-    return Broadcaster(peer, protocol)
-
-
-@pytest.fixture
-async def client(make_client, broadcaster, protocol):
-    """A connected client that decodes."""
-    options = {"protocol": protocol, "decode_responses": True, "reconnect_strategy": 0.0, "close_timeout": 1.0}
-    return await make_client(**options).connect()
 
 
 class Calls(list):
@@ -480,8 +462,7 @@ async def test_listeners_end_with_the_client(client, broadcaster):
     assert not listener
 
 
-async def test_a_strategy_that_gives_up_takes_them_off(peer, make_client, protocol):
-    broadcaster = Broadcaster(peer, protocol)
+async def test_a_strategy_that_gives_up_takes_them_off(make_client, broadcaster, protocol):
     gives_up = False
     client = make_client(protocol=protocol, reconnect_strategy=lambda *_: False if gives_up else 0.0)
     await client.connect()

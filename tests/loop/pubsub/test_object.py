@@ -21,29 +21,11 @@ from aioredis_kit import (
 )
 from aioredis_kit.pubsub.stock import PubSub
 from aioredis_kit.testing import resp
-from tests.support.broadcaster import Broadcaster
 from tests.support.observing import EventRecord, outcome, turns, until
 
 pins = pytest.mark.pins
 
 GAP = {"type": "gap", "pattern": None, "channel": None, "data": None}
-
-
-@pytest.fixture(params=[3, 2], ids=["RESP3", "RESP2"])
-def protocol(request):
-    return request.param
-
-
-@pytest.fixture
-def broadcaster(peer, protocol):
-    return Broadcaster(peer, protocol)
-
-
-@pytest.fixture
-async def client(make_client, broadcaster, protocol):
-    """A connected client that decodes."""
-    options = {"protocol": protocol, "decode_responses": True, "reconnect_strategy": 0.0}
-    return await make_client(**options).connect()
 
 
 def shown(kind, channel, data, pattern=None):
@@ -508,9 +490,8 @@ async def test_closing_the_client(client, broadcaster, way):
 
 
 @pins("4.18")
-async def test_a_strategy_that_gives_up(peer, make_client, protocol):
+async def test_a_strategy_that_gives_up(make_client, broadcaster, protocol):
     """Raised once; then it tries to connect again."""
-    broadcaster = Broadcaster(peer, protocol)
     gives_up = False
     client = make_client(protocol=protocol, reconnect_strategy=lambda *_: False if gives_up else 0.0)
     await client.connect()
