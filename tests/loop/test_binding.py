@@ -199,6 +199,7 @@ def test_asyncio_run_ends_the_client(redis_url):
         for _ in range(3):
             assert asyncio.run(main())
             assert not client.is_open
+        assert ends == ["closed"] * 3
         print("done")
         """
     assert run_script(script, redis_url) == "done\n"

@@ -245,6 +245,7 @@ async def test_a_handshake_that_is_cut_anywhere(peer, make_client, count):
         proxy.cut_after(count, "to_client", scope="future")
         client = make_client(proxy.url, reconnect_strategy=lambda retries, cause: proxy.heal() or 0.0)
         await client.connect()
+        assert len(peer.connections) == 2
         assert await client.get("k") == b"k"
         await client.close()
 

@@ -10,7 +10,7 @@ import traceback
 
 import pytest
 
-from aioredis_kit import Credentials, create_client
+from aioredis_kit import ConnectError, Credentials, create_client
 from aioredis_kit.options import TLSOptions, resolve_options
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, outcome, turns
@@ -121,6 +121,7 @@ async def test_a_provider_that_says_too_much(everything_logged, peer, make_clien
     client = make_client(credential_provider=ask_asynchronously if is_async else ask, reconnect_strategy=False)
     events = EventRecord(client)
     error = await outcome(client.connect())
+    assert isinstance(error, ConnectError)
     for each in (error, *events.of("error"), *events.of("terminated")):
         assert SECRET not in str(each)
         assert SECRET not in repr(each)

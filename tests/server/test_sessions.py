@@ -42,8 +42,11 @@ LEFT_BEHIND = {
 }
 
 
+ENDS = {"ends": type(None), "raises": LookupError, "is cancelled": asyncio.CancelledError}
+
+
 @pytest.mark.pins("case-92", "P1")
-@pytest.mark.parametrize("way", ["ends", "raises", "is cancelled"])
+@pytest.mark.parametrize("way", ENDS)
 @pytest.mark.parametrize("commands", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
 async def test_the_next_user_finds_the_connection_as_new(client, commands, way):
     async with client.dedicated() as session:
@@ -53,7 +56,8 @@ async def test_the_next_user_finds_the_connection_as_new(client, commands, way):
     async def use():
         async with client.dedicated() as session:
             for command in commands:
-                await outcome(session.execute_command(*command))
+                result = await outcome(session.execute_command(*command))
+                assert isinstance(result, Exception) is (commands == [("EXEC",)])
             if way == "raises":
                 raise LookupError
             if way == "is cancelled":
@@ -63,7 +67,7 @@ async def test_the_next_user_finds_the_connection_as_new(client, commands, way):
     if way == "is cancelled":
         await asyncio.wait((task,), timeout=0.05)
         task.cancel()
-    await outcome(task)
+    assert isinstance(await outcome(task), ENDS[way])
     async with client.dedicated() as session:
         assert await look(session) == expected
         is_same = await session.client_id() == number
