@@ -224,7 +224,7 @@ async def test_the_order_on_the_wire_after_a_lost_connection(peer, make_client):
         ((b"auth", b"ada", "grüße".encode()), "AUTH ada grüße"),
         (("Auth", bytearray(b"ada"), memoryview(b"s3cret")), "AUTH ada s3cret"),
     ],
-    ids=str,
+    ids=["password", "user and password", "bytes", "buffers"],
 )
 async def test_the_user_is_kept_after_a_lost_connection(peer, make_client, args, auth):
     client = await make_client(reconnect_strategy=0.0).connect()
@@ -234,7 +234,9 @@ async def test_the_user_is_kept_after_a_lost_connection(peer, make_client, args,
     assert words_on(peer.connections[1], handshakes=True)[0] == f"HELLO 3 {auth}"
 
 
-@pytest.mark.parametrize("number", [1, "1", b"1", bytearray(b"1"), memoryview(b"1")], ids=repr)
+@pytest.mark.parametrize(
+    "number", [1, "1", b"1", bytearray(b"1"), memoryview(b"1")], ids=lambda each: type(each).__name__
+)
 async def test_a_database_in_every_spelling(peer, make_client, number):
     client = await make_client(reconnect_strategy=0.0).connect()
     await client.execute_command("select", number)
