@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 
@@ -44,11 +45,16 @@ async def test_what_is_in_each_list_is_ascending(server, rng, is_long, connectio
             await asyncio.gather(*tasks)
 
     async def kill(admin):
-        while time.monotonic() - began < seconds:
-            await asyncio.sleep(rng.uniform(0.02, 0.15))  # the pace of the faults
+        for turn in itertools.count():
+            await asyncio.sleep(rng.uniform(0.01, 0.1))  # the pace of the faults
+            if time.monotonic() - began > seconds:
+                break
+            if turn % 2:  # the server answers faster than the writers ask: else hardly ever is anything in flight
+                await admin.client_pause(10_000, all=False)
             lines = [each for each in await admin.client_list() if each["cmd"] != "client|list"]
             for victim in rng.sample(lines, rng.randint(1, len(lines))) if lines else []:
                 outcomes["killed"] += await admin.client_kill_filter(_id=victim["id"])
+            await admin.client_unpause()
 
     async with create_client(server.url, **options) as client, create_client(server.url) as admin:
         await asyncio.gather(kill(admin), *(write(client, writer) for writer in range(WRITERS)))
@@ -60,6 +66,6 @@ async def test_what_is_in_each_list_is_ascending(server, rng, is_long, connectio
         assert found == sorted(set(found))
         assert set(acknowledged[writer]) <= set(found)
         assert not set(refuted[writer]) & set(found)
-    assert outcomes["killed"] > 5
+    assert outcomes["killed"] > 2
     assert outcomes["unknown"] > 0
     assert outcomes["acknowledged"] > 10 * WRITERS
