@@ -374,7 +374,15 @@ def _from_pool(pool: Any) -> list[_Statement]:
         said = {each.name: value for each, value in values.items() if value != each.default}
     else:
         said = read_pool(pool)
-    return [_Statement(name, value, _IN_POOL) for name, value in said.items()]
+    return [_Statement(name, _parsed(name, value), _IN_POOL) for name, value in said.items()]
+
+
+def _parsed(name: str, value: object) -> object:
+    """Return the value that text stands for, as a pool made of a URL has it for what redis-py doesn't know there."""
+    meaning = _meaning(name, _IN_POOL)
+    if not isinstance(value, str) or not isinstance(meaning, Alias) or (kind := _kind(meaning)).parse is None:
+        return value
+    return kind.parsed(f"{name}{_IN_POOL}", value)
 
 
 def _meaning(name: str, where: str) -> Meaning:

@@ -251,7 +251,7 @@ class ClientCore(Issuer):
         if life is None or not self.is_open:
             if is_final:
                 self.state = last
-            if life is not None:
+            if life is not None and life.loop is asyncio.get_running_loop():  # else it ended with its loop
                 await life.wait_ended()
             return
         self._closing = closing = life.loop.create_future()
@@ -345,10 +345,10 @@ class ClientCore(Issuer):
             ClientClosedError: The client was closed, or gave up.
             RuntimeError: It belongs to another loop, thread or process.
         """
-        if self.loop is None:
-            self.admit()
-        else:
+        if self.loop is not None:
             self.check_home()
+        if self.loop is None:  # also where that loop was closed
+            self.admit()
         assert self._life is not None  # noqa: S101  # it is open
         return self._life.router.route(args)
 

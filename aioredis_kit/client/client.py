@@ -240,7 +240,7 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
             ConfigurationError: As ``create_client``.
         """
         mine = {option: getattr(self._options, field) for option, field in VIEW_OPTIONS.items()}
-        return self._of(self._core.equipment.options.replaced({**mine, **overrides}))
+        return self._of(self._core.equipment.options.replaced(mine).replaced(overrides))
 
     @property
     def is_open(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -193,6 +194,8 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
             Safe.
         """
         core: Issuer = self._core
+        if core.loop is not None and core.loop is not asyncio.get_running_loop():
+            core.check_home()
         _ = core.loop or core.admit()
         return core
 

@@ -7,6 +7,7 @@ collected, and its encoding is everybody's. And nobody releases a lock that was 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from redis.asyncio.lock import Lock as StockLock
 from redis.exceptions import LockNotOwnedError, RedisError
 
 from aioredis_kit.exceptions import ConnectionLostError, KitError
+from aioredis_kit.transport.command import NOWHERE, ignore, new_command
 
 if TYPE_CHECKING:
     from aioredis_kit.client.commands import CommandClient
@@ -23,7 +25,8 @@ class Lock(StockLock):
     """A lock that all who use the server share. See redis-py.
 
     Other than redis-py's, it is released when its acquiring is cancelled or ends in an error after the server may have
-    granted it, and a lost connection does not leave open whether it was acquired or released.
+    granted it, and a lost connection does not leave open whether it was acquired or released. A token of the caller's
+    own may be somebody else's as well: a lock that was acquired with such a one is the caller's to release.
     """
 
     def register_scripts(self) -> None:
@@ -33,6 +36,28 @@ class Lock(StockLock):
         self.lua_extend = client.register_script(self.LUA_EXTEND_SCRIPT)
         self.lua_reacquire = client.register_script(self.LUA_REACQUIRE_SCRIPT)
 
+    async def acquire(
+        self,
+        blocking: bool | None = None,  # noqa: FBT001  # as redis-py
+        blocking_timeout: float | None = None,
+        token: str | bytes | None = None,
+    ) -> bool:
+        """Acquire it; tell whether that succeeded. See redis-py.
+
+        Raises:
+            RedisError: It can't be tried.
+
+        Cancellation:
+            What the server may have granted is released, unless the token is the caller's.
+        """
+        own = uuid.uuid4().hex.encode() if token is None else token
+        try:
+            return bool(await super().acquire(blocking, blocking_timeout, own))
+        except (KitError, asyncio.CancelledError) as error:
+            if token is None and (not isinstance(error, KitError) or error.maybe_executed):
+                self._give_up(own)
+            raise
+
     async def do_acquire(self, token: str | bytes) -> bool:
         """Try once. See redis-py.
 
@@ -40,19 +65,14 @@ class Lock(StockLock):
             RedisError: It can't be tried.
 
         Cancellation:
-            What the server may have granted is released in the background.
+            The server may have granted it.
         """
         try:
-            try:
-                return await super().do_acquire(token)
-            except ConnectionLostError as error:
-                if not error.maybe_executed:
-                    raise
-                return await super().do_acquire(token) or await self._holds(token)
-        except (KitError, asyncio.CancelledError) as error:
-            if not isinstance(error, KitError) or error.maybe_executed:
-                self._give_up(token)
-            raise
+            return await super().do_acquire(token)
+        except ConnectionLostError as error:
+            if not error.maybe_executed:
+                raise
+            return await super().do_acquire(token) or await self._holds(token)
 
     async def do_release(self, expected_token: bytes) -> None:
         """Release it. See redis-py.
@@ -79,10 +99,18 @@ class Lock(StockLock):
         return stored is not None and bool(encode(stored) == encode(token))
 
     def _give_up(self, token: str | bytes) -> None:
-        """Release in the background what may have been acquired."""
-        client: CommandClient = self.redis  # type: ignore[assignment]  # what made it
-        client._core.client.spawn(lambda: self._release_if_held(token), "lock")  # noqa: SLF001  # of the same family
+        """Release what may have been acquired. Nobody waits for the reply.
 
-    async def _release_if_held(self, token: str | bytes) -> None:
+        It is dispatched here and now: so it is behind what acquired it, before what the caller does next, and closing
+        the client, which the caller may be about to do, lets it go out.
+        """
+        client: CommandClient = self.redis  # type: ignore[assignment]  # what made it
+        core = client._core  # noqa: SLF001  # of the same family
+        if core.loop is None:
+            return
+        args = ("EVAL", self.LUA_RELEASE_SCRIPT, 1, self.name, token)
+        payload = client._encode(args)  # noqa: SLF001  # as above
+        command = new_command(core.loop, args, payload, decode=False, options=client._options)  # noqa: SLF001  # as above
+        command.add_done_callback(ignore, context=NOWHERE)
         with suppress(RedisError):  # then it ends at its time-out, as if this process had died
-            await super().do_release(token)  # type: ignore[arg-type]  # text goes as well
+            command.dispatch(core.lane)

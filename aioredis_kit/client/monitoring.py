@@ -132,6 +132,9 @@ class _Line:
         endpoint = core.route(())
         self._lease = lease = await endpoint.dedicated.acquire("MONITOR", core.due(options))
         self._lane = endpoint.dedicated
+        if self._end is not None:  # it was closed meanwhile
+            self.close()
+            raise one_for_each(self._end)
         try:
             # In this order: lines may come in the packet of the answer.
             lease.queue.shortest_timeout = math.inf if options.timeout is None else options.timeout

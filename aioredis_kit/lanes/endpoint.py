@@ -148,6 +148,8 @@ class Endpoint:
         """
         previous = self._unended_fence()
         self._latest_fence = fence = Fence(self, self.shared, self.encode(args), changes, previous)
+        if "credentials" in changes:
+            fence.outcome.add_done_callback(lambda _: self.push.expect_user(self.desired.credentials))
         if not self.spawn(fence.run, "fence"):
             fence.withdraw()
         return fence

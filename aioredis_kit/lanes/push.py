@@ -36,8 +36,9 @@ from aioredis_kit.wire.inflight import PushedSlot, Slot
 from aioredis_kit.wire.machine import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import ConnectError
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.transport.connection import Connection
@@ -126,6 +127,7 @@ class PushLane:
         self._connection: Connection | None = None
         self._subscriptions: Subscriptions[Consumer] = Subscriptions()
         self._waits: Waits[Consumer] = Waits()
+        self._claims: dict[tuple[Kind, bytes, Consumer], set[object]] = {}  # calls that subscribe what nobody had
         self._asking: set[asyncio.Future[Any]] = set()  # for replies
         self._readying: set[asyncio.Future[None]] = set()  # done when there is a connection
         self._refusal: KitError | None = None
@@ -163,24 +165,33 @@ class PushLane:
         """
         self._check_open()
         topics = [(kind, name) for kind, group in names.items() for name in dict.fromkeys(group)]
-        added = [(kind, name) for kind, name in topics if not self._subscriptions.has(kind, name, consumer)]
         since = self._equipment.clock()
         limit = asyncio.timeout(timeout)
+        claim = object()
+        self._claim(topics, consumer, claim)
         try:
             async with limit:
                 await self._subscribe(topics, consumer)
+            for topic in topics:
+                self._claims.pop((*topic, consumer), None)
         except BaseException as error:  # refused, late or cancelled: the consumer gets only what it had before
-            self.unsubscribe(_by_kind(added), consumer)
+            self.unsubscribe(_by_kind(self._unclaim(topics, consumer, claim)), consumer)
             if isinstance(error, TimeoutError) and limit.expired():
                 assert timeout is not None  # noqa: S101  # it has expired
+                self._probe()
                 raise self._timeout_error(timeout, self._equipment.clock() - since) from None
             raise
+
+    def has(self, kind: Kind, name: bytes, consumer: Consumer) -> bool:
+        """Whether a consumer has a topic, or waits for it."""
+        return self._subscriptions.has(kind, name, consumer)
 
     def unsubscribe(self, names: Names, consumer: Consumer) -> None:
         """Let a consumer have no more messages of topics. If it waits for them, it is told that all is done."""
         for kind, group in names.items():
             group = tuple(dict.fromkeys(group))  # noqa: PLW2901  # it is gone through twice
             for name in group:
+                self._claims.pop((kind, name, consumer), None)
                 self._waits.unwanted((kind, name), consumer)
             request = self._subscriptions.remove(kind, group, consumer)
             if request is not None:
@@ -256,6 +267,12 @@ class PushLane:
         self._owner.happened(Failed(error))
 
     # What the endpoint asks.
+
+    def expect_user(self, credentials: Credentials | None) -> None:
+        """Connect anew if the connection is another user's: what may be subscribed depends on that."""
+        connection = self._connection
+        if connection is not None and connection.introduction.credentials != credentials:
+            connection.drop(ConnectionLostError("it is another user's", address=connection.address))
 
     def close(self, refusal: KitError) -> None:
         """End all consumers."""
@@ -366,6 +383,29 @@ class PushLane:
             _look_at(done)
             self._waits.remove(wait)
 
+    def _claim(self, topics: list[tuple[Kind, bytes]], consumer: Consumer, claim: object) -> None:
+        """Note that the consumer has topics only if this call, or another that waits for them, succeeds."""
+        for topic in topics:
+            if (*topic, consumer) in self._claims or not self._subscriptions.has(*topic, consumer):
+                self._claims.setdefault((*topic, consumer), set()).add(claim)
+
+    def _unclaim(
+        self, topics: list[tuple[Kind, bytes]], consumer: Consumer, claim: object
+    ) -> Iterator[tuple[Kind, bytes]]:
+        """Note that a call has failed; return the topics that no other call has got, or waits for."""
+        for topic in topics:
+            claims = self._claims.get((*topic, consumer), set())
+            if claim in claims:
+                claims.discard(claim)
+                if not claims:
+                    del self._claims[(*topic, consumer)]
+                    yield topic
+
+    def _probe(self) -> None:
+        """Look whether the server is still there: it did not answer in time."""
+        if self._link is not None:
+            self._link.probe()
+
     def _check_open(self) -> None:
         if self._refusal is not None:
             raise one_for_each(self._refusal)
@@ -401,6 +441,8 @@ class PushLane:
             query = Query(self._equipment.encoder.encode(args), lambda query: _finish(answer, query.reply))
             self._connection.send((query,), self._equipment.clock())
             await asyncio.wait((answer,), timeout=timeout)
+            if not answer.done():
+                self._probe()
         finally:
             self._asking.discard(answer)
         return answer

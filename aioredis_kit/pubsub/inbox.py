@@ -5,8 +5,9 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from aioredis_kit.policy.subscriptions import Kind
+from aioredis_kit.policy.subscriptions import CONFIRMATIONS, Kind
 from aioredis_kit.pubsub.mailbox import Mailbox
+from aioredis_kit.pubsub.message import WORDS, Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,15 +57,17 @@ class Inbox(Mailbox):
         Cancellation:
             Safe. Only what was subscribed before still is.
         """
-        added = [(kind, name) for kind, group in names.items() for name in group if name not in self.wanted[kind]]
-        for kind, name in added:
+        topics = [(kind, name) for kind, group in names.items() for name in group]
+        for kind, name in topics:
             self.wanted[kind][name] = None
         try:
             await self.lane.subscribe(names, self, timeout=timeout)
         except BaseException:  # refused, late or cancelled: the caller has subscribed to nothing
-            for kind, name in added:
+            gone = {(kind, name) for kind, name in topics if not self.lane.has(kind, name, self)}
+            for kind, name in gone:
                 self.wanted[kind].pop(name, None)
                 self.live[kind].discard(name)
+            self._withdraw(gone)
             raise
 
     def unsubscribe(self, kind: Kind, names: Iterable[bytes]) -> None:
@@ -108,6 +111,23 @@ class Inbox(Mailbox):
             self.put(reply)
         else:
             self.put([b"pong", b"" if reply == b"PONG" else reply])
+
+    def _withdraw(self, topics: set[tuple[Kind, bytes]]) -> None:
+        """Drop what came by topics since they were last not subscribed."""
+        kept = []
+        for item in reversed(self.items):
+            if not isinstance(item, Gap) and (kind := WORDS.get(item[0])) is not None:
+                if (kind, item[1]) in topics:
+                    continue
+            elif not isinstance(item, Gap) and (what := CONFIRMATIONS.get(item[0])) is not None:
+                kind, is_on = what
+                if (kind, item[1]) in topics:
+                    if is_on:
+                        continue
+                    topics.discard((kind, item[1]))
+            kept.append(item)
+        self.items.clear()
+        self.items.extend(reversed(kept))
 
     def _count(self, kind: Kind) -> int:
         """Return the number that confirmations of a kind tell."""

@@ -98,7 +98,7 @@ class Delivery(Mailbox):
         """Call the listener for what waits, until it returns something to be awaited."""
         for _ in range(PATIENCE):
             if not self.items:
-                self.is_awaited = True
+                self._rest()
                 return
             returned = self._call()
             if not inspect.isawaitable(returned) or asyncio.isfuture(returned):
@@ -127,9 +127,15 @@ class Delivery(Mailbox):
                     await asyncio.sleep(0)
                 returned = self._call()
         finally:
-            self.is_awaited = True
             if self.items:  # it was cancelled, which ends all
                 self.items.clear()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next message, if there will be any."""
+        self.is_awaited = True
+        if not self.has_topics and self.forget is not None:
+            self.forget()
 
     def _call(self) -> Any:
         """Call the listener with what has waited longest."""
@@ -191,16 +197,18 @@ class Listening:
         delivery = self._deliveries.get(key)
         if delivery is None or delivery.error is not None:
             delivery = Delivery(listener, wording, self.lane, self._host, limits)
-            delivery.forget = functools.partial(self._deliveries.pop, key, None)
+            delivery.forget = functools.partial(self._forget, key, delivery)
             self._deliveries[key] = delivery
-        added = {kind: set(group) - delivery.names[kind] for kind, group in names.items()}
-        for kind, group in added.items():
+        for kind, group in names.items():
             delivery.names[kind].update(group)
         try:
             await self.lane.subscribe(names, delivery, timeout=timeout)
         except BaseException:  # refused, late or cancelled: the listener gets only what it had before
-            for kind, group in added.items():
-                self._take_off(key, kind, group)
+            for kind, group in names.items():
+                gone = [name for name in group if not self.lane.has(kind, name, delivery)]
+                delivery.names[kind].difference_update(gone)
+            if not delivery.has_topics and delivery.is_awaited:
+                self._forget(key, delivery)
             raise
 
     async def remove(
@@ -227,7 +235,11 @@ class Listening:
         delivery.names[kind].difference_update(mine)
         if mine:
             self.lane.unsubscribe({kind: mine}, delivery)
-        if not delivery.has_topics:
+        if not delivery.has_topics and delivery.is_awaited:  # else when it has done what it is doing
+            self._forget(key, delivery)
+
+    def _forget(self, key: tuple[Listener, bool], delivery: Delivery) -> None:
+        if self._deliveries.get(key) is delivery:
             del self._deliveries[key]
 
 

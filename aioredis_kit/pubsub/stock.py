@@ -85,6 +85,7 @@ class PubSub(StockPubSub):
         self._inbox: Inbox | None = None
         self._finalizer: Any = None
         stock = (PubSub.handle_message, PubSub.parse_response)
+        self._endings: list[tuple[Kind, list[bytes]]] = []  # what is unsubscribed when all before it was read
         self._is_plain = push_handler_func is None and (type(self).handle_message, type(self).parse_response) == stock
 
     def __del__(self) -> None:
@@ -155,9 +156,20 @@ class PubSub(StockPubSub):
             await (await self._revive()).subscribe({kind: names}, timeout=self._timeout)
             return
         inbox = self._open()
-        names = names or list(inbox.wanted[kind])
-        await inbox.lane.settle(self._timeout)
-        inbox.unsubscribe(kind, names)
+        ending = (kind, names or list(inbox.wanted[kind]))
+        self._endings.append(ending)
+        try:
+            await inbox.lane.settle(self._timeout)
+        finally:
+            self._end(ending)
+
+    def _end(self, ending: tuple[Kind, list[bytes]]) -> None:
+        """Unsubscribe, unless that was done meanwhile or this was closed."""
+        for position, each in enumerate(self._endings):
+            if each is ending:
+                del self._endings[position]
+                self._open().unsubscribe(*ending)
+                return
 
     async def connect(self) -> None:
         """Wait until there is a connection.
@@ -179,6 +191,7 @@ class PubSub(StockPubSub):
             Safe. It waits for nothing.
         """
         inbox, self._inbox, self.connection = self._inbox, None, None
+        self._endings.clear()
         self._forget_all()
         if inbox is not None:
             self._finalizer.detach()
@@ -384,9 +397,9 @@ class PubSub(StockPubSub):
     async def _wait(self, timeout: float | None = None) -> Inbox | None:
         """Wait until there is something to be taken; return where, or ``None`` if nothing came in time."""
         inbox = self._present_inbox()
-        if inbox.was_told or not (inbox.items or inbox.error or inbox.lane.loop is asyncio.get_running_loop()):
-            inbox = await self._revive()
         try:
+            if inbox.was_told or not (inbox.items or inbox.error or inbox.lane.loop is asyncio.get_running_loop()):
+                inbox = await self._revive()
             return inbox if await inbox.wait(timeout) else None
         except KitError:
             if self._inbox is not inbox:  # closed meanwhile
@@ -412,13 +425,21 @@ class PubSub(StockPubSub):
         inbox, lane = self._open(), self._find_lane()
         if inbox.error is None and inbox.lane is lane:
             return inbox
-        anew = Inbox(lane, self._limits, self.note_dropped)
-        names = {kind: self._to_bytes(self._topics(kind)[0]) for kind in Kind}
-        if any(names.values()):
-            anew.missed(CONNECTION_LOST)
-            await anew.subscribe(names, timeout=self._timeout)
-        self._use(anew)
-        return anew
+        async with self._lock:  # one at a time: the others find what the first one has made
+            inbox, lane = self._open(), self._find_lane()
+            if inbox.error is None and inbox.lane is lane:
+                return inbox
+            anew = Inbox(lane, self._limits, self.note_dropped)
+            names = {kind: self._to_bytes(self._staying(kind)) for kind in Kind}
+            if any(names.values()):
+                anew.missed(CONNECTION_LOST)
+                await anew.subscribe(names, timeout=self._timeout)
+            if self._inbox is not inbox:
+                anew.leave()
+                raise ClientClosedError("this pubsub object was closed")
+            anew.items.extendleft(reversed(inbox.items))
+            self._use(anew)
+            return anew
 
     def _use(self, inbox: Inbox) -> None:
         if self._finalizer is not None:
@@ -433,17 +454,34 @@ class PubSub(StockPubSub):
             raise ResponseError(f"wrong number of arguments for '{kind.subscribe.lower()}' command")
         topics, leaving = self._topics(kind)
         added = self._normalize_keys(wanted)
+        for ending in list(self._endings):  # what was unsubscribed before this is so before this
+            self._end(ending)
         before = {name: topics[name] for name in added if name in topics}
+        left = leaving & added.keys()
         # Before it is sent: somebody who waits for messages may have the first one before this goes on.
         topics.update(added)
-        leaving.difference_update(added)
+        leaving -= left
         try:
             await self.execute_command(kind.subscribe, *wanted)
         except BaseException:  # refused, late or cancelled: redis-py's notes say what they said before
-            for name in added:
-                topics.pop(name, None)
-            topics.update(before)
+            self._roll_back(kind, added, before, left)
             raise
+
+    def _roll_back(self, kind: Kind, added: dict[Any, Any], before: dict[Any, Any], left: set[Any]) -> None:
+        """Undo the notes of a call that has failed, but not those of others."""
+        topics, leaving = self._topics(kind)
+        inbox = self._inbox
+        for name, handler in added.items():
+            if name in before:
+                if topics.get(name) is handler:
+                    topics[name] = before[name]
+            elif inbox is None or self._to_bytes((name,))[0] not in inbox.wanted[kind]:
+                topics.pop(name, None)
+        leaving |= left & topics.keys()
+
+    def _staying(self, kind: Kind) -> list[Any]:
+        topics, leaving = self._topics(kind)
+        return [name for name in topics if name not in leaving]
 
     def _topics(self, kind: Kind) -> tuple[dict[Any, Any], set[Any]]:
         """Return redis-py's own notes: handlers by topic, and the topics that are being unsubscribed."""

@@ -206,7 +206,47 @@ def test_asyncio_run_ends_the_client(redis_url):
 
 
 @pytest.mark.pins("5.2", "P2")
-@pytest.mark.parametrize("use", ["await client.ping()", "await client.connect()", "client.destroy()"])
+@pytest.mark.parametrize("end", ["close", "aclose"])
+def test_closing_what_has_ended_with_its_loop(redis_url, end):
+    """On the next loop there is nothing left to wait for."""
+    script = f"""
+        import asyncio, sys
+        from aioredis_kit import create_client
+
+        client = create_client(sys.argv[1])
+
+        async def main():
+            assert await client.ping()
+
+        async def end():
+            await client.{end}()
+            await client.connect()
+            assert await client.ping()
+            await client.{end}()
+
+        asyncio.run(main())
+        asyncio.run(end())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+@pytest.mark.pins("5.2", "P2")
+@pytest.mark.parametrize(
+    "use",
+    [
+        "await client.ping()",
+        "await client.connect()",
+        "client.destroy()",
+        "await client.blpop('k', 0.01)",
+        "await client.select(0)",
+        "await client.pipeline().get('k').execute()",
+        "await client.subscribe('channel', print)",
+        "await client.pubsub().subscribe('channel')",
+        "async with client.monitor(): pass",
+        "async with client.dedicated(): pass",
+    ],
+)
 def test_the_loop_was_closed_under_it(redis_url, use):
     """Used on the next loop it warns, drops what was pending and binds anew."""
     script = f"""

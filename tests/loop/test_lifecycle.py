@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aioredis_kit import ClientState
+from aioredis_kit import ClientState, create_client
 from aioredis_kit.exceptions import (
     AuthenticationFailedError,
     ClientClosedError,
@@ -358,3 +358,9 @@ async def test_duplicating(peer, make_client):
         assert peer.commands[0].words == (b"HELLO", b"3", b"SETNAME", b"you")
     assert events == []
     assert original.state is ClientState.NEW
+
+
+@pytest.mark.pins("case-40")
+def test_duplicating_with_another_spelling_of_an_option():
+    """What the original says does not contradict it."""
+    assert create_client(command_timeout=3).duplicate(socket_timeout=7)._options.timeout == 7

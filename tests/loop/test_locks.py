@@ -20,14 +20,24 @@ def names(peer, *, since=0):
 
 
 class Store:
-    """The peer's one key, by the rules of SET NX, GET and the script that releases a lock."""
+    """The peer's one key, by the rules of SET NX, GET and the script that releases a lock.
+
+    Attributes:
+        value: The key's value.
+        loses: Names of commands that are executed once more, but the connection is lost before they are answered.
+        keeps: Names of commands that are executed, but not answered.
+        kept: Where that was so, and with what they are to be answered.
+    """
 
     def __init__(self, peer):
         self.value = None
         self.loses = set()
+        self.keeps = set()
+        self.kept = []
         peer.on("SET", self.set)
         peer.on("GET", lambda received: resp.null() if self.value is None else resp.bulk(self.value))
         peer.on("EVALSHA", self.release)
+        peer.on("EVAL", self.release)
 
     def set(self, received):
         granted = self.value is None
@@ -46,7 +56,15 @@ class Store:
             self.loses.discard(received.name)
             received.connection.reset()
             return None
+        if received.name in self.keeps:
+            self.kept.append((received.connection, answer))
+            return None
         return answer
+
+    def answer_kept(self):
+        """Answer what was not answered before."""
+        for connection, answer in self.kept:
+            connection.send(answer)
 
 
 @pytest.fixture
@@ -55,28 +73,88 @@ def store(peer):
 
 
 @pytest.mark.parametrize("way", ["cancelled", "timed out"])
-async def test_what_was_granted_to_a_caller_who_had_gone_is_released(make_client, peer, store, way):
+async def test_what_was_granted_to_a_caller_who_had_gone_is_released(make_client, store, way):
     """redis-py's stays locked for ever, or until its time-out."""
-    asked = []
     client = await make_client(command_timeout=0.05 if way == "timed out" else 5.0).connect()
-
-    def keep(received):
-        store.set(received)
-        asked.append(received.connection)
-
-    peer.on("SET", keep)
+    store.keeps.add("SET")
     acquiring = asyncio.ensure_future(client.lock("lock").acquire())
-    await until(lambda: asked, "the command")
+    await until(lambda: store.kept, "the command")
     assert store.value is not None
     if way == "cancelled":
         acquiring.cancel()
         await turns()
-        asked[0].send(resp.simple("OK"))
     else:
         await until(acquiring.done, "the time-out")
-        asked[0].send(resp.simple("OK"))
+    store.answer_kept()
     assert isinstance(await outcome(acquiring), asyncio.CancelledError if way == "cancelled" else CommandTimeoutError)
     await until(lambda: store.value is None, "the release")
+
+
+@pytest.mark.pins("4.19")
+@pytest.mark.parametrize("end", ["close", "aclose"])
+async def test_what_was_granted_is_released_before_the_client_is_closed(client, store, end):
+    """Its caller, cancelled, closes the client as it goes."""
+    store.keeps.add("SET")
+
+    async def work():
+        try:
+            async with client.lock("lock"):
+                raise AssertionError
+        finally:
+            await getattr(client, end)()
+
+    working = asyncio.create_task(work())
+    await until(lambda: store.kept, "the command")
+    assert store.value is not None
+    working.cancel()
+    await turns()
+    store.answer_kept()
+    assert isinstance(await outcome(working), asyncio.CancelledError)
+    assert store.value is None
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["free", "held by another with the same token"])
+async def test_a_token_of_the_callers_own_is_the_callers_to_release(client, store, is_held):
+    """It may be somebody else's as well."""
+    if is_held:
+        await client.lock("lock").acquire(token="mine")
+    store.keeps.add("SET")
+    acquiring = asyncio.create_task(client.lock("lock").acquire(token="mine"))
+    await until(lambda: store.kept, "the command")
+    acquiring.cancel()
+    await turns()
+    store.answer_kept()
+    assert isinstance(await outcome(acquiring), asyncio.CancelledError)
+    await turns()
+    assert await client.get("lock") == b"mine"
+
+
+async def test_acquiring_again_with_the_same_token(make_client, peer, store):
+    """The attempt that was cancelled takes nothing from the one that succeeds."""
+    may_reconnect = asyncio.Event()
+
+    async def wait_until_then(retries, cause):
+        await may_reconnect.wait()
+        return 0.0
+
+    client = await make_client(reconnect_strategy=wait_until_then).connect()
+    lock = client.lock("lock", blocking=False)
+    peer.connections[0].reset()
+    await until(lambda: not client.is_ready, "the loss")
+
+    async def insist():
+        try:
+            return await lock.acquire(token="mine")
+        except asyncio.CancelledError:
+            return ["again", await lock.acquire(token="mine")]
+
+    acquiring = asyncio.create_task(insist())
+    await turns()
+    acquiring.cancel()
+    await turns()
+    may_reconnect.set()
+    assert await acquiring == ["again", True]
+    assert await client.get("lock") == b"mine"
 
 
 async def test_nothing_is_released_that_is_somebody_elses(client, peer, store):

@@ -151,6 +151,21 @@ async def test_no_answer(make_client, peer, how):
     await until(lambda: len(sockets_to(peer.port)) == 1, "the end of its connection")
 
 
+@pytest.mark.pins("P2", "P6")
+async def test_closed_while_it_waits_for_a_connection(make_client, monitored, peer):
+    """It lets go of the connection that it gets."""
+    client = await make_client(max_dedicated_connections=1).connect()
+    monitor = client.monitor()
+    async with client.dedicated():
+        connecting = asyncio.create_task(monitor.connect())
+        await turns()
+        await monitor.aclose()
+    assert isinstance(await outcome(connecting), ClientClosedError)
+    async with asyncio.timeout(5), client.dedicated() as session:
+        assert await session.get("k") == b"k"
+    assert not monitored
+
+
 @pytest.mark.pins("P6")
 async def test_one_that_is_forgotten(client, monitored, peer):
     monitor = client.monitor()

@@ -335,6 +335,24 @@ async def test_a_user_without_the_right_to_ping(connect):
         assert (await messages.get(timeout=5)).data == "x"
 
 
+@pins("P2")
+@pytest.mark.parametrize("way", ["iterated", "listener", "pubsub"])
+async def test_after_auth_the_rights_are_the_new_users(connect, way):
+    """Also where the connection of the subscriptions was the old one's."""
+    client, admin = await connect(None), await connect(None)
+    subscribe = {
+        "iterated": lambda name: client.subscribe(name).__aenter__(),
+        "listener": lambda name: _awaitable(client.subscribe(name, print).__await__()),
+        "pubsub": lambda name: client.pubsub().subscribe(name),
+    }[way]
+    async with client.subscribe("news") as messages:
+        await client.execute_command("AUTH", "reader", "pw")
+        assert isinstance(await outcome(subscribe("secret")), NoPermissionError)
+        await until_subscribed(admin, "news")
+        await admin.publish("news", "1")
+        assert [(await messages.get(timeout=5)).kind for _ in range(2)] == ["gap", "message"]
+
+
 async def test_the_rights_end_while_subscribed(connect, guarded_server):
     """The server hangs up; what is allowed is subscribed again."""
     admin = await connect(None)

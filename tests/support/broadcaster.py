@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aioredis_kit.testing import resp
 
 REFUSAL = "NOPERM No permissions to access a channel"
@@ -14,6 +16,7 @@ class Broadcaster:
         refused: Names that nobody may subscribe to.
         unconfirmed: Names about which nothing is ever confirmed.
         behind: Frames to send in the packet of each confirmation, behind it.
+        stalled: Connections on which nothing is answered any more.
     """
 
     def __init__(self, peer, protocol=3):
@@ -21,12 +24,15 @@ class Broadcaster:
         self.refused = set()
         self.unconfirmed = set()
         self.behind = b""
+        self.stalled = set()
+        self._held_names = set()
+        self._held = []  # commands, and what makes their answers
         self._is_resp3 = protocol == 3
         self._subscribed = {}  # by connection, kind and name
         for kind in ("", "P", "S"):
-            peer.on(f"{kind}SUBSCRIBE", self._answer)
-            peer.on(f"{kind}UNSUBSCRIBE", self._answer)
-        peer.on("PING", self._pong)
+            peer.on(f"{kind}SUBSCRIBE", partial(self._respond, self._answer))
+            peer.on(f"{kind}UNSUBSCRIBE", partial(self._respond, self._answer))
+        peer.on("PING", partial(self._respond, self._pong))
 
     @property
     def connection(self):
@@ -57,6 +63,27 @@ class Broadcaster:
         """End a subscription that nobody asked to end."""
         self.topics.discard((kind, name))
         self.connection.send(self._frame(f"{kind}unsubscribe", resp.bulk(name), resp.integer(0)))
+
+    def hold(self, *names):
+        """Hold commands of these names up, and what comes behind them; return the list of those that will come."""
+        self._held_names.update(names)
+        return self._held
+
+    def go_on(self):
+        """Execute and answer what was held up."""
+        self._held_names.clear()
+        while self._held:
+            answer, received = self._held.pop(0)
+            received.connection.send(answer(received))
+
+    def _respond(self, answer, received):
+        if received.connection in self.stalled:
+            return None
+        is_behind = any(each.connection is received.connection for _, each in self._held)
+        if is_behind or received.name in self._held_names:
+            self._held.append((answer, received))
+            return None
+        return answer(received)
 
     def _answer(self, received):
         topics = self._subscribed.setdefault(received.connection, set())

@@ -199,6 +199,7 @@ def test_the_options_of_a_pool_are_taken():
         ("rediss://h?ssl_ca_certs=/ca.pem", {"tls": TLSOptions(ca_file="/ca.pem")}),
         ("rediss://h", {"tls": True}),
         ("unix:///tmp/s?db=1", {"unix_socket_path": "/tmp/s", "db": 1}),
+        ("redis://h?decode_responses=True&protocol=3", {"decode_responses": True, "protocol": 3}),
     ],
 )
 @pytest.mark.parametrize("kind", [redis.asyncio.ConnectionPool, redis.asyncio.BlockingConnectionPool])
@@ -213,6 +214,11 @@ def test_the_pool_of_a_client_of_redis_pys():
     assert (options.host, options.client_name, options.ping_interval) == ("h", "me", 9.0)
     assert options.tls == TLSOptions(verify=False)
     assert {"retry", "driver_info"} <= set(options.ignored)
+
+
+def test_a_number_that_is_text_in_a_pool():
+    """redis-py sends it as it is."""
+    assert resolve(connection_pool=redis.asyncio.Redis(db="3").connection_pool).db == 3
 
 
 def test_a_pool_against_an_option_is_refused():

@@ -241,6 +241,29 @@ async def test_asynchronous_ones_are_called_one_at_a_time(client, broadcaster):
     assert done == [(str(number), channel) for number in range(3) for channel in "ab"]
 
 
+async def test_one_that_is_taken_off_and_comes_again_is_called_one_at_a_time(client, broadcaster):
+    """Also while it still has to do with what it had before."""
+    running, calls, going_on = [], [], asyncio.Event()
+
+    async def listen(message, channel):
+        calls.append(message)
+        running.append(message)
+        await going_on.wait()
+        running.remove(message)
+
+    await client.subscribe("news", listen)
+    broadcaster.publish("news", "1")
+    await until(lambda: running)
+    await client.unsubscribe("news", listen)
+    await client.subscribe("news", listen)
+    broadcaster.publish("news", "2")
+    await client._push_lane().settle(5)
+    await turns()
+    assert running == ["1"]
+    going_on.set()
+    await until(lambda: calls == ["1", "2"] and not running)
+
+
 async def test_what_a_listener_returns(client, broadcaster):
     """Awaited if it can be; a task goes on by itself."""
     seen = []

@@ -175,6 +175,29 @@ async def test_a_subscription_that_is_not_confirmed_in_time_is_withdrawn(clock, 
         assert "UNSUBSCRIBE slow" in await _requests(broadcaster, 3)
 
 
+@pins("4.9")
+@pytest.mark.parametrize("call", ["subscribe", "unsubscribe", "ping"])
+async def test_a_push_connection_that_has_stalled_is_dropped(clock, make_client, peer, broadcaster, protocol, call):
+    """Whichever call it does not answer."""
+    client = await make_client(
+        protocol=protocol, command_timeout=0.5, ping_interval=None, ping_timeout=1.0, reconnect_strategy=0.0
+    ).connect()
+    pubsub = client.pubsub()
+    await pubsub.subscribe("a")
+    calls = {
+        "subscribe": lambda: pubsub.subscribe("b"),
+        "unsubscribe": lambda: pubsub.unsubscribe("a"),
+        "ping": pubsub.ping,
+    }
+    broadcaster.stalled.add(broadcaster.connection)
+    begun = clock()
+    await outcome(calls[call]())
+    await asyncio.sleep(1.0)
+    await until(lambda: len(peer.connections) == 3, "another connection")
+    assert clock() - begun == pytest.approx(0.5 + 1.0, abs=0.1)
+    await pubsub.aclose()
+
+
 async def _requests(broadcaster, count):
     await until(lambda: len(broadcaster.requests) >= count)
     return broadcaster.requests
