@@ -53,6 +53,7 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
     attempt = 0
     while True:
         lease = await endpoint.dedicated.acquire(traits.name, due, desired)
+        endpoint.shared.write_now()
         began = core.equipment.clock()
         command = new_command(asyncio.get_running_loop(), args, b"", decode=decode, options=options)
         reply = await block(endpoint, lease, args, traits, options, decode=decode)
@@ -154,6 +155,8 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
         fence.withdraw()
         if isinstance(error, asyncio.CancelledError):
             raise
+        if fence.was_sent:
+            endpoint.shared.probe()
         timeout = options.timeout or 0.0
         diagnosis = TimeoutDiagnosis(
             timeout=timeout,

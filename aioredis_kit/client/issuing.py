@@ -63,6 +63,10 @@ class Issuer(ABC):
     def may_go_again(self, command: Command, refusal: Exception) -> bool:
         """Take an error reply into account; return whether the command may go out again because of it."""
 
+    def watch_mark(self) -> object:
+        """Return what stays the same for as long as what is watched now is watched. Only on a session anything is."""
+        return None
+
     def dispatch_anew(self, command: CommandT, error: RuntimeError) -> CommandT:
         """Dispatch a command on the running loop, if that of the client was closed under it.
 
@@ -127,14 +131,16 @@ class Issuer(ABC):
             If nothing was written yet, nothing ever is.
         """
         replies: list[Any] = []
+        taken: list[Unit] = []  # what a lane has refused is none of its queue's
         try:
             for unit in units:
                 unit.dispatch(units[0].lane if unit.previous is not None else self.lane)
+                taken.append(unit)
             for unit in units:
                 await _collect(unit, replies)
         except BaseException as error:  # whatever it was: raised again
-            for unit in units:
-                if unit.is_awaited and hasattr(unit, "lane"):
+            for unit in taken:
+                if unit.is_awaited:
                     unit.abandon()
             if isinstance(error, KitError):
                 error.replies = tuple(replies)
@@ -170,7 +176,7 @@ class Issuer(ABC):
                 raise refusal
             delay = delay_after_refusal(attempt)
             attempt += 1
-            if self.loop is None or self.equipment.clock() + delay >= command.due:
+            if self.loop is None or lane.is_held or self.equipment.clock() + delay >= command.due:
                 raise refusal
             await asyncio.sleep(delay)
             if self.loop is None:
@@ -178,7 +184,10 @@ class Issuer(ABC):
             if lane.holds != holds:  # behind a SELECT it would go to another database
                 raise refusal
             command = command.again(self.loop)
-            reply = await self.send(command)
+            try:
+                reply = await self.send(command)
+            except KitError as error:  # it was not taken
+                raise refusal from error
             if isinstance(reply, KitError) and not reply.maybe_executed:
                 raise refusal
         return reply

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.asyncio.client import Pipeline as StockPipeline
 from redis.exceptions import ResponseError, WatchError
@@ -21,6 +21,7 @@ from aioredis_kit.exceptions import ConnectionLostError
 from aioredis_kit.pipeline.blocks import refusal_of_all, results_of_block, split
 from aioredis_kit.policy.commands import Lane, split_name
 from aioredis_kit.policy.retry import delay_after_refusal
+from aioredis_kit.policy.secrets import masked
 from aioredis_kit.transport.command import new_command
 from aioredis_kit.transport.units import new_unit
 from aioredis_kit.wire.encoder import join
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from aioredis_kit.transport.units import Unit
     from aioredis_kit.wire.encoder import Payload
 
+_NOT_WATCHED: Final = "The watch has ended: its connection was lost, or something else on the same session ended it."
 _ON_SHARED = frozenset({Lane.SHARED, Lane.EVERY_LINK})
 
 
@@ -125,6 +127,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         self.command_stack = []
         self.scripts = set()
         self.explicit_transaction = False
+        self._watch_mark: object = None  # of when the first key was watched
 
     def _command(self, args: tuple[Any, ...]) -> Any:
         if self.watching and not self.explicit_transaction:
@@ -142,21 +145,38 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         Cancellation:
             As a command's.
         """
-        client = self._client
-        if args[0] == "WATCH" or self.watching:
-            client = self._watcher = self._watcher or self._client.own_session()
+        if args[0] != "WATCH" and not self.watching:
+            return await self._client.execute_command(*args, **options)
+        client = self._watcher = self._watcher or self._client.own_session()
         try:
+            await self._note_watch(client)
             response = await client.execute_command(*args, **options)
         except ConnectionLostError as error:
-            if not self.watching:
-                raise
+            # A session of the pipeline's own is no use any more. On one that is the user's, a first WATCH is a command.
+            is_watch_lost = self.watching or client is not self._client
             await self.reset()
+            if not is_watch_lost:
+                raise
             raise WatchError(f"The connection was lost while keys were watched: {error}") from error
         if args[0] == "WATCH":
             self.watching = True
         elif args[0] in self.UNWATCH_COMMANDS:
-            self.watching = False
+            self.watching, self._watcher = False, None
+            await client.end_session()
         return response
+
+    async def _note_watch(self, client: PipelineClient) -> None:
+        """Note which watch this is, or see that it is still the same.
+
+        Raises:
+            WatchError: It is not.
+        """
+        mark = (await client.begin_units()).watch_mark()
+        if not self.watching:
+            self._watch_mark = mark
+        elif mark != self._watch_mark:
+            await self.reset()
+            raise WatchError(_NOT_WATCHED)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  # as redis-py
         """Send all commands, and return their responses in their order. The pipeline is empty afterwards.
@@ -205,7 +225,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         self.watching = False
         self.explicit_transaction = False
         watcher, self._watcher = self._watcher, None
-        if watcher is not None:
+        if watcher is None:
+            return
+        # Of a session that is the user's, only this pipeline's own watch is ended, not one begun after that.
+        if watcher is not self._client or watcher._core.watch_mark() == self._watch_mark:  # noqa: SLF001  # of the same family
             await watcher.end_session()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
@@ -216,13 +239,15 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
     async def _run(self, stack: Any, *, raise_on_error: bool) -> list[Any]:
         is_block = self.is_transaction or self.explicit_transaction
         entries = self._read(stack, is_block=is_block)
+        if not entries and not is_block:
+            return []
         session = self._watcher
         if self._needs_own(entries, is_block=is_block) and session is None:
             session = self._client.own_session()
         try:
             results = await self._send(session or self._client, entries, is_block=is_block)
         finally:
-            if session is not None and session is not self._watcher:
+            if session not in (None, self._watcher, self._client):  # whose watch would end with it
                 await session.end_session()
         if is_block:
             results = self._results_of_block(results, entries)
@@ -280,6 +305,8 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             decode = [entry.decode for entry in entries]
         alone = {place for place, entry in enumerate(entries) if entry.blocks}
         core = await client.begin_units()
+        if self.watching and core.watch_mark() != self._watch_mark:
+            raise WatchError(_NOT_WATCHED)
         options = client._options  # noqa: SLF001  # as above
         due = core.equipment.clock() + (math.inf if options.timeout is None else options.timeout)
         attempt = 0
@@ -291,10 +318,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             delay = delay_after_refusal(attempt)
             if refusal is None or not core.may_go_again(units[0], refusal) or self.watching:
                 return replies
-            if core.equipment.clock() + delay >= due:
+            lane, holds = units[0].lane, units[0].lane.holds
+            if lane.is_held or core.equipment.clock() + delay >= due:
                 return replies
             attempt += 1
-            lane, holds = units[0].lane, units[0].lane.holds
             await asyncio.sleep(delay)
             if lane.holds != holds:  # behind a SELECT it would go to another database
                 return replies
@@ -344,6 +371,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
                 command = new_command(unit.loop, entry.words, payload, decode=False, options=unit.options)
                 command.lane = unit.lane
                 entry.plan.succeeded(entry.plan, command)
+
+    def annotate_exception(self, exception: Exception, number: int, command: Iterable[Any]) -> None:
+        """Let a refusal say which command it is about, without its secrets. See redis-py."""
+        super().annotate_exception(exception, number, masked(tuple(command)))
 
     def _results_of_block(self, replies: list[Any], entries: Sequence[_Entry]) -> list[Any]:
         left_out = {

@@ -6,6 +6,7 @@ import asyncio
 import math
 import warnings
 import weakref
+from contextlib import suppress
 from inspect import isawaitable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,8 @@ class SessionCore(Issuer):
                 if blocks:
                     for unit in group:
                         replies.append(await self._send_blocking(unit))
-                        popped.append((unit.commands[0], replies[-1]))
+                        if self.equipment.commands.classify(unit.commands[0]).is_blocking:  # WAIT takes nothing
+                            popped.append((unit.commands[0], replies[-1]))
                 else:
                     replies += await self._send_together(tuple(group))
         except KitError as error:
@@ -197,6 +199,10 @@ class SessionCore(Issuer):
         """
         return await block(self.endpoint, self.leased(), args, traits, options, decode=decode, gives_back=False)
 
+    def watch_mark(self) -> object:
+        """See ``Issuer``."""
+        return self.lease, self.state.ended_watches
+
     def leased(self) -> Lease:
         """Return the connection.
 
@@ -222,9 +228,12 @@ class SessionCore(Issuer):
         """See ``Issuer``."""
         self.client.check_home()
 
-    def may_go_again(self, command: Command | None, refusal: Exception) -> bool:  # noqa: ARG002  # whatever it was
+    def may_go_again(self, command: Command | None, refusal: Exception) -> bool:
         """See ``Issuer``. Not in the middle of a transaction, which is answered as a whole."""
-        return not self.state.is_in_transaction and error_code(refusal) in NOTHING_DONE
+        code = error_code(refusal)
+        if code == "READONLY" and command is not None:
+            self.client.may_go_again(command, refusal)  # so that at least the next one gets a fresh connection
+        return not self.state.is_in_transaction and code in NOTHING_DONE
 
     def _take(self, endpoint: Endpoint, lease: Lease) -> None:
         if self._refusal is not None:  # it ended meanwhile
@@ -366,7 +375,8 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
         if self._is_pipelines:
             self._core.end()
         elif self._core.state.is_watching:
-            await self.execute_command("UNWATCH")
+            with suppress(KitError):  # as redis-py: what ended the pipeline is of more interest
+                await self.execute_command("UNWATCH")
 
     async def begin_units(self) -> Issuer:
         """See ``CommandClient``."""

@@ -115,6 +115,12 @@ class Lease:
         return -1 if connection is None else connection.introduction.version
 
     @property
+    def has_hung_up(self) -> bool:
+        """Whether the server has hung up, which the event loop may not have told yet."""
+        connection = self.link.connection
+        return connection is None or connection.has_hung_up()
+
+    @property
     def is_as_new(self) -> bool:
         """Whether the next user would notice nothing of the last one.
 
@@ -206,7 +212,11 @@ class DedicatedLane:
         self._limit = options.max_dedicated_connections
         self._holds_offline = not options.disable_offline_queue
         self._reset_timeout = options.connect_timeout
-        self._limits = Limits(commands=options.commands_queue_max_length, size=options.commands_queue_max_bytes)
+        self._limits = Limits(
+            commands=options.commands_queue_max_length,
+            size=options.commands_queue_max_bytes,
+            raises_when_full=options.queue_full == "raise",
+        )
         self._make_link = make_link
         self._loop = loop
         self._is_shared_ready = asyncio.Event()
@@ -265,6 +275,7 @@ class DedicatedLane:
                 call.refuse(ClientClosedError("the session has ended"))
             return
         self._lent.discard(lease)
+        self.has_written |= lease.queue.has_written
         lease.on_push = lease.on_closing = None
         lease.is_leaving = lease.is_in_transaction = False
         lease.reserve()
@@ -289,7 +300,7 @@ class DedicatedLane:
             return None
         while self._idle:
             _, lease = self._idle.pop()
-            if lease.version == desired.version:
+            if lease.version == desired.version and not lease.has_hung_up:
                 self._lent.add(lease)
                 return lease
             lease.close("its time is over")
@@ -444,10 +455,11 @@ class DedicatedLane:
 
     def replace_connections(self, reason: str) -> None:
         """Lend none of the present connections again."""
-        for _, lease in list(self._idle):
-            lease.close(reason)
-        for lease in self._lent:
-            lease.is_dirty = lease.is_beyond_reset = True
+        for lease in list(self._leases):
+            if lease in self._lent:
+                lease.is_dirty = lease.is_beyond_reset = True
+            else:  # idle, or being reset
+                lease.close(reason)
 
     def _close_idle(self) -> None:
         """Close what nobody needed for long."""

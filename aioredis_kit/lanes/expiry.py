@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -9,12 +10,13 @@ from aioredis_kit.exceptions import TimeoutDiagnosis
 from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command
 from aioredis_kit.wire.encoder import size_of
-from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, UNWRITTEN
+from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, SILENT, UNWRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aioredis_kit.transport.connection import Connection
+    from aioredis_kit.wire.inflight import Slot
 
 _HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
 """An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
@@ -32,7 +34,15 @@ class Expired(NamedTuple):
     is_stalled: bool
 
 
-def expire(waiting: Iterable[Command], connection: Connection | None, now: float, lag: float, *, state: str) -> Expired:
+def expire(
+    waiting: Iterable[Command],
+    connection: Connection | None,
+    now: float,
+    lag: float,
+    *,
+    state: str,
+    spares_in_flight: bool = False,
+) -> Expired:
     """End the commands whose deadlines have passed.
 
     Args:
@@ -41,24 +51,33 @@ def expire(waiting: Iterable[Command], connection: Connection | None, now: float
         now: The time, on the client's clock.
         lag: How late the event loop is, in seconds.
         state: What the link is doing, in words.
+        spares_in_flight: Whether what is in flight is left alone: its reply may have come, and not been read yet.
     """
     earliest = math.inf
     is_stalled = False
-    ahead = ahead_bytes = 0
-    for queue in (() if connection is None else connection.in_flight, waiting):
-        for command in queue:
-            if isinstance(command, Command) and command.state in _HAS_DEADLINE:
-                due = command.due
-                if due <= now and connection is not None:
-                    due = command.renewed_due(connection.last_read)
-                if due > now:
-                    earliest = min(earliest, due)
-                else:
-                    is_stalled |= _is_unread_since(command, connection)
-                    if command.is_awaited:
-                        _time_out(command, connection, now, lag, (ahead, ahead_bytes), state)
-            ahead += 1
-            ahead_bytes += size_of(command.payload)
+    ahead = ahead_bytes = own = own_bytes = 0
+    slots: Iterable[Slot] = () if connection is None else connection.in_flight
+    for slot in itertools.chain(slots, (slot for command in waiting for slot in command.slots)):
+        own += 1
+        own_bytes += size_of(slot.payload)
+        if slot.state == SILENT:  # a part, which is not ahead of its own pipeline
+            continue
+        before, before_bytes = ahead, ahead_bytes
+        ahead, ahead_bytes = ahead + own, ahead_bytes + own_bytes
+        own = own_bytes = 0
+        if not isinstance(slot, Command) or slot.state not in _HAS_DEADLINE:
+            continue
+        if spares_in_flight and slot.state != UNWRITTEN:
+            continue
+        due = slot.due
+        if due <= now and connection is not None:
+            due = slot.renewed_due(connection.last_read)
+        if due > now:
+            earliest = min(earliest, due)
+        else:
+            is_stalled |= _is_unread_since(slot, connection)
+            if slot.is_awaited:
+                _time_out(slot, connection, now, lag, (before, before_bytes), state)
     return Expired(earliest, is_stalled)
 
 
@@ -90,7 +109,7 @@ def _time_out(
     bytes_read = connection.bytes_read - read_before if is_in_flight and connection is not None else 0
     diagnosis = TimeoutDiagnosis(
         timeout=timeout,
-        queued=written_at - (command.due - timeout),
+        queued=max(written_at - (command.due - timeout), 0.0),  # a pipeline's time began anew with its last reply
         in_flight=now - written_at,
         commands_ahead=ahead[0],
         bytes_ahead=ahead[1],

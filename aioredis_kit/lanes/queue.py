@@ -127,6 +127,7 @@ class LinkQueue:
         self.has_written = False
         self.shortest_timeout = math.inf
         self.holds = 0
+        self._barriers: set[Barrier] = set()  # not released yet
         self._owner = owner
         self._may_repeat = may_repeat
         self._clock = clock
@@ -137,7 +138,7 @@ class LinkQueue:
         self._sweep = Sweep(loop, clock, self._expire)
         self._earliest = math.inf  # no deadline is earlier than this
         self._waiting: deque[Command] = deque()
-        self._waiting_bytes = 0  # counted only where a full queue raises
+        self._waiting_bytes = self._waiting_slots = 0  # counted only where a full queue raises
         self._withdrawn = 0  # commands in `_waiting` whose callers have gone
         self.connection: Connection | None = None
         self._line: Connection | None = None  # the connection, while new commands may be written to it
@@ -155,6 +156,11 @@ class LinkQueue:
         """Whether a command issued now is written now, or at the end of this turn of the loop."""
         return self._line is not None
 
+    @property
+    def is_held(self) -> bool:
+        """See ``transport.command.Lane``."""
+        return bool(self._barriers)
+
     def take_large(self, command: Command) -> None:
         """See ``transport.command.Lane``."""
         self._take_first(command)
@@ -169,6 +175,7 @@ class LinkQueue:
         barrier = Barrier(self.loop)
         barrier.lane = self
         self.holds += 1
+        self._barriers.add(barrier)
         self.take = self._take_first
         self._needs_care = True
         self._waiting.append(barrier)
@@ -177,11 +184,14 @@ class LinkQueue:
 
     def release(self, barrier: Barrier) -> None:
         """Go on behind a barrier."""
+        self._barriers.discard(barrier)
         if barrier.state == UNWRITTEN:
             barrier.state = WITHDRAWN
             self._withdrawn += 1
             if self.connection is not None:
                 self._write_waiting()
+            else:  # the next barrier may be the first now
+                self._look_at_answers()
 
     def ask(self, payload: Payload) -> asyncio.Future[Any] | None:
         """Send a command of the client's own, ahead of all that waits and whatever the limits are.
@@ -226,6 +236,7 @@ class LinkQueue:
         self._waiting.append(command)
         if self._raises_when_full:
             self._waiting_bytes += command.size
+            self._waiting_slots += len(command.slots)
 
     def _hold(self, command: Command, now: float) -> None:
         """Let the time of a command run that isn't written in the turn of the loop in which it was issued."""
@@ -243,6 +254,7 @@ class LinkQueue:
         self._withdrawn += 1
         if self._raises_when_full:
             self._waiting_bytes -= command.size
+            self._waiting_slots -= len(command.slots)
         command.forget()
         if self._withdrawn > max(_MANY_WITHDRAWN, len(self._waiting) // 2):
             # A new queue: somebody may be going through the old one.
@@ -256,6 +268,14 @@ class LinkQueue:
         if self._drained is not None and not self._drained.done() and not self.loop.is_closed():
             self.loop.call_soon(self._look_at_answers)
 
+    def write_now(self) -> None:
+        """Write what was issued in this turn of the loop, and not only at its end."""
+        if self._is_flush_due and self.connection is not None:
+            self.take = self._take_first
+            self._write_waiting()
+            if self._line is not None and not self._raises_when_full:
+                self.take = self._waiting.append
+
     def configure(self, command: Command) -> None:
         """See ``transport.command.Lane``."""
         self._owner.configure(self, command)
@@ -266,7 +286,7 @@ class LinkQueue:
 
     def replace_connection(self, reason: str) -> None:
         """Go on on a new connection; what is in flight on the present one gets its replies first."""
-        if self._line is not None and self._replaced_for is None:
+        if self.connection is not None and self.refusal is None and self._replaced_for is None:
             self._set_line(None)
             self._replaced_for = reason
             self._look_at_answers()
@@ -306,6 +326,7 @@ class LinkQueue:
 
     def lost(self, error: KitError, unanswered: list[Slot]) -> None:
         """See ``LinkOwner``."""
+        last_read = 0.0 if self.connection is None else self.connection.last_read
         self.connection = self._replaced_for = None
         while self._asked:
             self._asked.pop().set_result(error)
@@ -324,7 +345,7 @@ class LinkQueue:
                 and self._may_repeat is not None
                 and self._may_repeat(command)
             ):
-                command.deadline = command.due
+                command.deadline = command.renewed_due(last_read)  # replies that have come count
                 command.state = UNWRITTEN
                 command.rewind()
                 again.append(command)
@@ -334,8 +355,11 @@ class LinkQueue:
         self._waiting.extendleft(reversed(again))
         if self._raises_when_full:
             self._waiting_bytes += sum(command.size for command in again)
+            self._waiting_slots += sum(len(command.slots) for command in again)
         if self.refusal is not None:
             self.fail_waiting(self.refusal)
+            self._sweep.stop()
+            self._earliest = math.inf
         elif not self._holds_offline:
             self.fail_waiting(NotConnectedError(f"{error}; disable_offline_queue is set"))
         self._look_at_answers()
@@ -354,11 +378,7 @@ class LinkQueue:
 
     def woke_half(self) -> None:
         """See ``LinkOwner``. Write what they issued: the server works on it while the others issue theirs."""
-        if self._is_flush_due and self.connection is not None:
-            self.take = self._take_first
-            self._write_waiting()
-            if self._line is not None and not self._raises_when_full:
-                self.take = self._waiting.append
+        self.write_now()
 
     def writable_changed(self, *, is_writable: bool) -> None:
         """See ``LinkOwner``."""
@@ -392,7 +412,8 @@ class LinkQueue:
         """Write what waits, as far as the connection and the limits allow."""
         now = self._clock()
         if self._earliest <= now:  # what is late is not sent any more, though the sweep has not come by yet
-            self._expire(now, 0.0)
+            lag = now - self._earliest
+            expire(self._waiting, self.connection, now, lag, state=self.link.state.value, spares_in_flight=True)
         connection, waiting = self.connection, self._waiting
         if connection is None or self._is_paused or self._replaced_for is not None or connection.has_hung_up():
             pass
@@ -405,7 +426,7 @@ class LinkQueue:
             # A copy: somebody on another thread, who is to be refused, must not disturb this.
             if connection.send(list(waiting), now):
                 waiting.clear()
-                self._waiting_bytes = self._withdrawn = 0
+                self._waiting_bytes = self._waiting_slots = self._withdrawn = 0
                 self._expect(now + self.shortest_timeout)
         else:
             self._write_in_parts(connection, now)
@@ -451,6 +472,7 @@ class LinkQueue:
             del waiting[0]
         if self._raises_when_full:
             self._waiting_bytes -= size
+            self._waiting_slots -= len(batch)
         return batch, is_full
 
     # Refusing and ending.
@@ -462,7 +484,7 @@ class LinkQueue:
         if self.connection is not None:
             in_flight = len(self.connection.in_flight)
             in_flight_bytes = self.connection.bytes_in_flight
-        commands = len(self._waiting) - self._withdrawn + in_flight
+        commands = self._waiting_slots + in_flight
         if commands and commands + len(command.slots) > self._max_commands:
             raise QueueFullError(
                 f"{commands} commands wait or are in flight: commands_queue_max_length is "
@@ -493,7 +515,7 @@ class LinkQueue:
         for command in waiting:
             if command.state == UNWRITTEN:
                 command.fail(_unknown_outcome(error) if command.was_sent else one_for_each(error))
-        self._waiting_bytes = self._withdrawn = 0
+        self._waiting_bytes = self._waiting_slots = self._withdrawn = 0
 
     def _look_at_answers(self) -> None:
         """See whether the last reply has come that something waits for, and ask to be told of the next."""

@@ -238,6 +238,16 @@ class SharedLane:
                 answers[queue] = connection, reply
         return answers
 
+    def write_now(self) -> None:
+        """Write what was issued in this turn of the loop: what is issued next goes over another connection."""
+        for queue in self.queues:
+            queue.write_now()
+
+    def probe(self) -> None:
+        """Ping on all links: there is a doubt about their connections."""
+        for queue in self.queues:
+            queue.link.probe()
+
     def replace_but(self, kept: Mapping[LinkQueue, Connection]) -> None:
         """Give all connections up but some: they are not what they should be."""
         for queue in self.queues:

@@ -31,12 +31,14 @@ class SessionState:
         is_watching: Whether keys are, or may be, watched.
         is_changed: Whether anything else was done that lasts.
         is_beyond_reset: Whether ``RESET`` may leave something of that.
+        ended_watches: How many commands were sent that end whatever is watched.
     """
 
     is_in_transaction: bool = False
     is_watching: bool = False
     is_changed: bool = False
     is_beyond_reset: bool = False
+    ended_watches: int = 0
 
     @property
     def is_dirty(self) -> bool:
@@ -45,6 +47,8 @@ class SessionState:
 
     def issued(self, traits: CommandTraits) -> None:
         """Note that a command is about to be sent."""
+        if traits.name in _ENDS_WATCH:
+            self.ended_watches += 1
         match traits.name:
             case "MULTI":
                 self.is_in_transaction = True

@@ -60,6 +60,11 @@ class Lane(Taker, Protocol):
     has_written: bool
     holds: int
 
+    @property
+    def is_held(self) -> bool:
+        """Whether commands are being held back: what was sent before and is sent anew would go behind the change."""
+        ...
+
     def drop(self, error: KitError) -> None:
         """Give the present connection up: something on it makes no sense."""
 

@@ -196,6 +196,8 @@ class Connection:
     def has_hung_up(self) -> bool:
         """Ask the system whether the peer has hung up, which the event loop may not have told yet."""
         if self._poll is None:
+            if not hasattr(select, "poll"):  # Windows: the event loop tells it a turn later
+                return False
             self._poll = select.poll()
             self._poll.register(self._transport.get_extra_info("socket").fileno(), _HANGING_UP)
         return bool(self._poll.poll(0))
@@ -232,11 +234,6 @@ class Connection:
         """Say whether the owner is to be told of each read that answered commands."""
         if self._shell is not None:
             self._shell.tells_answers = wanted
-
-    def stop_sending(self) -> None:
-        """Send nothing more; replies are still read."""
-        if self._machine.state in (State.HANDSHAKING, State.READY):
-            self._machine.move_to(State.CLOSING)
 
     def drop(self, error: KitError) -> None:
         """End at once; what is in flight stays unanswered."""

@@ -92,7 +92,7 @@ class Unit(Command):
             return math.inf
         if self.previous is not None:
             if self.previous.is_awaited:
-                self.deadline = self.previous.due
+                self.deadline = self.previous.renewed_due(last_read)
                 return self.deadline
             self.previous = None
             self.deadline = last_read + timeout
@@ -115,20 +115,6 @@ class Unit(Command):
         """Let go of what it would have sent."""
         super().forget()
         self.commands, self.parts = (), ()
-
-    def again(self, loop: asyncio.AbstractEventLoop) -> Unit:
-        """Return the same commands once more, with the same deadline."""
-        deadline = 0.0 if self.due == math.inf else self.due
-        unit = new_unit(
-            loop,
-            self.commands,
-            self.slots[0].payload,
-            [slot.decode for slot in self.slots],
-            options=self.options,
-            is_transaction=self.is_transaction,
-        )
-        unit.deadline = deadline
-        return unit
 
 
 def new_unit(

@@ -39,8 +39,6 @@ class State(enum.Enum):
     """Only the handshake's own commands are sent."""
     READY = "ready"
     """Commands are sent."""
-    CLOSING = "closing"
-    """Nothing is sent any more; replies are still read."""
     BROKEN = "broken"
     """What was read can't be attributed; the connection has to be dropped."""
     CLOSED = "closed"
@@ -48,9 +46,8 @@ class State(enum.Enum):
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.HANDSHAKING: frozenset({State.READY, State.CLOSING, State.BROKEN, State.CLOSED}),
-    State.READY: frozenset({State.CLOSING, State.BROKEN, State.CLOSED}),
-    State.CLOSING: frozenset({State.BROKEN, State.CLOSED}),
+    State.HANDSHAKING: frozenset({State.READY, State.BROKEN, State.CLOSED}),
+    State.READY: frozenset({State.BROKEN, State.CLOSED}),
     State.BROKEN: frozenset({State.CLOSED}),
     State.CLOSED: frozenset(),
 }
@@ -75,8 +72,7 @@ PUSH_KINDS: Final = frozenset(
 """With what an array begins that is a push in RESP2."""
 
 _KEEPS_REPLY: Final = frozenset({SILENT, PUSHED})
-_SENDS: Final = frozenset({State.HANDSHAKING, State.READY})
-_READS: Final = frozenset({State.HANDSHAKING, State.READY, State.CLOSING})
+_OPEN: Final = frozenset({State.HANDSHAKING, State.READY})
 
 
 class Machine:
@@ -153,7 +149,7 @@ class Machine:
         Raises:
             RuntimeError: Nothing can be sent in this state.
         """
-        if self.state not in _SENDS:
+        if self.state not in _OPEN:
             raise RuntimeError(f"nothing can be sent on a connection that is {self.state.value}")
         self._forget_answered()
         payloads: list[Payload] = []
@@ -183,7 +179,7 @@ class Machine:
         Pushes are appended to ``pushes``. When the bytes make no sense the state becomes ``BROKEN``
         and ``failure`` says why; what had been answered before is still returned.
         """
-        if self.state not in _READS or not data:
+        if self.state not in _OPEN or not data:
             return []
         answered: list[Slot] = []
         decoder = self._decoder

@@ -22,6 +22,18 @@ async def peer():
 
 
 @pytest.fixture
+def transactional(peer):
+    """The peer knows transactions; a watched key is never changed."""
+    peer.on("WATCH", resp.simple("OK"))
+    peer.on("UNWATCH", resp.simple("OK"))
+    peer.on("RESET", resp.simple("RESET"))
+    peer.on("MULTI", resp.simple("OK"))
+    peer.on("INCRBY", resp.simple("QUEUED"))
+    peer.on("EXEC", resp.array(resp.integer(1)))
+    return peer
+
+
+@pytest.fixture
 async def make_client(peer):
     """A function that makes a client for the peer, or for another URL; it ends with the test."""
     clients = []

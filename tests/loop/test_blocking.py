@@ -46,6 +46,25 @@ async def test_others_are_not_kept_waiting(blocking, client):
     assert len(blocking.peer.connections) == 6
 
 
+@pytest.mark.pins("P4")
+@pytest.mark.parametrize("kind", ["command", "pipeline"])
+async def test_earlier_commands_of_the_same_turn_are_sent_first(blocking, client, kind):
+    """They wait for the end of the turn, as something is in flight; its own connection is there, and free."""
+    peer = blocking.peer
+    peer.on("BLPOP", resp.null())
+    await client.blpop("k", 1)
+    peer.on("SET", None)
+    slow = asyncio.create_task(client.execute_command("SLOW"))
+    await peer.wait_for_command("SLOW")
+    known = len(peer.commands)
+    earlier = client.set("k", 1) if kind == "command" else client.pipeline(transaction=False).set("k", 1).execute()
+    tasks = [slow, asyncio.create_task(earlier), asyncio.create_task(client.blpop("k", 1))]
+    await until(lambda: len(peer.commands) == known + 2)
+    assert [each.name for each in peer.commands[known:]] == ["SET", "BLPOP"]
+    peer.connections[0].send(resp.simple("slow"), resp.simple("OK"))
+    assert await asyncio.gather(*tasks) == [b"slow", True if kind == "command" else [True], None]
+
+
 async def test_a_reply_is_decoded_and_shaped_as_any_other(blocking, make_client):
     client = await make_client(decode_responses=True).connect()
     task = await start_blocking(blocking, client.blpop("k", 0))

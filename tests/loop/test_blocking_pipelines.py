@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from aioredis_kit.exceptions import ClientClosedError, CommandTimeoutError, ConnectionLostError
 from aioredis_kit.testing import resp
@@ -179,3 +179,32 @@ async def test_cancelled_behind_it_what_it_took_is_reported(blocking, client):
     await events.wait_for("reply-orphaned")
     assert events == [("reply-orphaned", ("BLPOP", "k1", 0), [b"k", b"v"])]
     assert client.orphaned_replies == 1
+
+
+@pytest.mark.pins("P1", "P3")
+async def test_what_takes_nothing_leaves_nothing_behind(blocking, client):
+    """The number that WAIT was answered with is no element that somebody could miss."""
+    events = EventRecord(client)
+    peer = blocking.peer
+    peer.on("WAIT", resp.integer(1))
+    peer.on("GET", None)
+    task = asyncio.create_task(client.pipeline(transaction=False).set("a", 1).wait(1, 100).get("k").execute())
+    await peer.wait_for_command("GET")
+    task.cancel()
+    await outcome(task)
+    peer.connections[1].send(resp.null())
+    await until(lambda: lease_count(client)[1] == 0)
+    assert events == []
+    assert client.orphaned_replies == 0
+
+
+@pytest.mark.pins("4.14")
+async def test_a_server_that_has_become_a_replica_is_left(blocking, client):
+    """The refusal is raised; the next pipeline finds another connection."""
+    assert await client.set("k", 1) is True
+    blocking.peer.on("BLPOP", resp.error("READONLY You can't write against a read only replica."), ELEMENT)
+    with pytest.raises(ReadOnlyError):
+        await client.pipeline(transaction=False).blpop("k", 0).execute()
+    await until(lambda: len(blocking.peer.connections) == 3 and client.is_ready)
+    assert await client.pipeline(transaction=False).blpop("k", 0).execute() == [(b"k", b"v")]
+    assert [each.connection.number for each in blocking.peer.commands if each.name == "BLPOP"] == [1, 3]

@@ -15,6 +15,7 @@ from tests.support.observing import EventRecord, outcome, turns, until
 
 GO_AWAY = resp.error("ERR go away")
 COUNT = 4
+HOUR = 3600.0
 
 
 @pytest.fixture
@@ -257,6 +258,18 @@ async def test_a_stalled_link_is_dropped_and_the_others_are_not(clock, peer, mak
     assert await client.get("k0") == b"k0"
     assert clock() < 5
     assert len(peer.connections) == 3
+
+
+@pytest.mark.pins("P2")
+async def test_one_select_behind_another_while_one_is_lost(clock, peer, make_client):
+    """Neither waits for the link that has no connection: it will introduce itself with what is desired then."""
+    client = await make_client(connections=2, reconnect_strategy=HOUR, command_timeout=1).connect()
+    peer.on("SELECT", resp.simple("OK"))
+    peer.connections[0].close()
+    await until(lambda: not client.is_ready)
+    assert await asyncio.gather(client.select(1), client.select(2)) == [True, True]
+    assert words_on(peer.connections[1]) == ["SELECT 1", "SELECT 2"]
+    assert clock() < 1
 
 
 @pytest.mark.pins("4.18")

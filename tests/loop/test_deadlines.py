@@ -114,6 +114,50 @@ async def test_a_time_out_tells_of_a_blocked_loop(peer, make_client):
     assert "event loop was blocked" in str(error)
 
 
+@pytest.mark.pins("P2", "4.8")
+async def test_a_reply_that_came_while_the_loop_was_blocked_is_in_time(peer, make_client):
+    """Its deadline has passed when the loop goes on and first sends another command; but the reply is there to be read."""
+    client = await make_client(command_timeout=0.1).connect()
+    (connection,) = peer.connections
+    slow = asyncio.create_task(client.execute_command("SLOW"))
+    await connection.expect("SLOW")
+
+    def block():
+        connection.send(resp.simple("slow"))
+        time.sleep(0.2)
+
+    other = asyncio.create_task(client.with_options(command_timeout=5).get("k"))
+    asyncio.get_running_loop().call_soon(block)
+    assert await asyncio.gather(slow, other) == [b"slow", b"k"]
+
+
+@pytest.mark.pins("P2", "4.12")
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_time_out_of_a_pipeline_says_where_the_time_went(peer, clock, make_client, is_answered):
+    """Its time begins anew with each reply: it was not queued before it was written. Its own commands are not ahead."""
+    client = await make_client(command_timeout=5, ping_interval=None).connect()
+    ahead = asyncio.create_task(client.with_options(command_timeout=None).execute_command("SLOW"))
+    await peer.wait_for_command("SLOW")
+    pipe = client.pipeline(transaction=False)
+    for number in range(3):
+        pipe.execute_command("TYPE", number)
+    peer.on("TYPE", None)
+    task = asyncio.create_task(pipe.execute())
+    await peer.wait_for_command("TYPE", count=3)
+    if is_answered:
+        await asyncio.sleep(4)
+        peer.connections[0].send(resp.simple("slow"), resp.simple("string"))
+    error = await outcome(task)
+    assert isinstance(error, CommandTimeoutError)
+    diagnosis = error.diagnosis
+    assert clock() == pytest.approx(9 if is_answered else 5, abs=LATE)
+    assert diagnosis.queued == 0
+    assert diagnosis.in_flight == pytest.approx(clock(), abs=LATE)
+    assert diagnosis.commands_ahead == (0 if is_answered else 1)
+    assert diagnosis.bytes_ahead == (0 if is_answered else len(resp.command("SLOW")))
+    await asyncio.gather(ahead, return_exceptions=True)
+
+
 @pytest.mark.pins("P2", "P6")
 async def test_deadlines_cost_one_timer(peer, clock, make_client):
     """However many commands wait."""

@@ -121,6 +121,23 @@ async def test_what_the_server_did_nothing_about_is_not_sent_again_behind(peer, 
     assert words_on(peer.connections[0]) == ["GET k", "SELECT 3"]
 
 
+@pytest.mark.pins("P1", "4.13")
+@pytest.mark.parametrize("kind", ["command", "pipeline"])
+async def test_what_is_refused_while_it_waits_is_not_sent_again_behind_it(peer, client, kind):
+    """It is out when SELECT is issued, and the server says that it did nothing before SELECT is sent."""
+    refused = []
+    peer.on("GET", lambda received: resp.bulk("wrong") if refused else refused.append(received))
+    getting = await start(
+        client.get("k") if kind == "command" else client.pipeline(transaction=False).get("k").execute()
+    )
+    await until(lambda: refused)
+    selecting = await start(client.select(3))
+    peer.connections[0].send(resp.error("LOADING dataset"))
+    assert await selecting is True
+    assert isinstance(await outcome(getting), redis.exceptions.BusyLoadingError)
+    assert words_on(peer.connections[0]) == ["GET k", "SELECT 3"]
+
+
 @pytest.mark.pins("P1", "case-36")
 async def test_a_blocking_command_behind_it_waits_for_it(peer, client):
     blocking = BlockingPeer(peer)
@@ -402,6 +419,21 @@ async def test_after_it_was_sent_it_is_carried_through(clock, peer, make_client,
     peer.connections[0].close()
     await until(lambda: len(peer.connections) > 1 and client.is_ready)
     assert words_on(peer.connections[1]) == ["SELECT 3"]
+
+
+@pytest.mark.pins("4.9", "P2")
+async def test_on_a_stalled_connection_it_raises_the_doubt(clock, peer, make_client):
+    """Its deadline passes and nothing was read: what waits behind it goes on on another connection."""
+    client = await make_client(ping_interval=None, command_timeout=5, ping_timeout=3, reconnect_strategy=0.0).connect()
+    for name in ("SELECT", "PING"):
+        peer.on(name, None)
+    error = await outcome(client.select(3))
+    assert isinstance(error, CommandTimeoutError)
+    assert error.maybe_executed is True
+    peer.on("PING", resp.simple("PONG"))
+    assert await client.get("k") == b"k"
+    assert clock() == pytest.approx(5 + 3, abs=0.1)
+    assert words_on(peer.connections[1]) == ["GET k"]
 
 
 @pytest.mark.pins("P1", "P3")

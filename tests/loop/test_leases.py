@@ -184,6 +184,31 @@ async def test_one_that_the_server_closes_is_not_lent(peer, client):
     assert len(peer.connections) == 3
 
 
+@pytest.mark.pins("4.10")
+@pytest.mark.parametrize("kind", ["session", "pipeline", "transaction"])
+async def test_one_that_the_server_has_closed_unnoticed_is_not_lent(peer, blocking, client, kind):
+    """The event loop has not told it yet, but the system knows: nothing is written to it."""
+    peer.on("MULTI", resp.simple("OK"))
+    peer.on("EXEC", resp.array())
+    peer.on("BLPOP", resp.null())
+    async with client.dedicated() as session:
+        await session.get("k")
+
+    async def use_session():
+        async with client.dedicated() as session:
+            return await session.get("k")
+
+    uses = {
+        "session": (use_session, b"k"),
+        "pipeline": (lambda: client.pipeline(transaction=False).blpop("k", 0).execute(), [None]),
+        "transaction": (lambda: client.transaction(lambda pipe: pipe.multi(), "k"), []),
+    }
+    use, expected = uses[kind]
+    peer.connections[1].close()
+    assert await outcome(use()) == expected
+    assert words_on(peer.connections[1]) == ["GET k"]
+
+
 @pytest.mark.pins("case-36")
 @pytest.mark.parametrize("change", ["SELECT", "AUTH", "SETNAME"])
 async def test_one_from_before_a_change_is_not_lent_after_it(peer, client, change):
@@ -277,6 +302,22 @@ async def test_what_changes_during_a_reset_counts(peer, client):
     async with client.dedicated() as session:
         await session.get("k")
     assert "SELECT 3" in words_on(peer.connections[2])
+    assert lease_count(client) == (1, 0)
+
+
+@pytest.mark.pins("4.14", "case-92")
+async def test_one_that_is_being_reset_when_a_replica_is_left_is_closed(peer, client):
+    """It leads to the replica, as the idle ones do: who wants a primary must not get it."""
+    peer.on("RESET", None)
+    async with client.dedicated() as session:
+        await session.select(5)
+    await peer.wait_for_command("RESET")
+    peer.on("SET", resp.simple("OK"), resp.error("READONLY You can't write against a replica."), resp.simple("OK"))
+    assert [await client.set("k", number) for number in range(2)] == [True, True]
+    await peer.connections[1].wait_closed(timeout=1)
+    async with client.dedicated() as session:
+        await session.get("k")
+    assert words_on(peer.connections[-1]) == ["GET k"]
     assert lease_count(client) == (1, 0)
 
 

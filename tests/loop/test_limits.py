@@ -10,6 +10,7 @@ from aioredis_kit.exceptions import CommandTimeoutError, QueueFullError
 from aioredis_kit.testing import resp
 from tests.support.observing import outcome, turns, until
 
+HOUR = 3600.0
 MIB = 2**20
 
 
@@ -21,6 +22,11 @@ def arrived(peer, name="SLOW"):
 def issue(client, count, *args):
     """Issue the same command so many times."""
     return [asyncio.create_task(client.execute_command(*(args or ("SLOW",)))) for _ in range(count)]
+
+
+def pair(client):
+    """A pipeline of two commands."""
+    return client.pipeline(transaction=False).get("a").get("b")
 
 
 async def end(client, tasks):
@@ -97,6 +103,73 @@ async def test_more_commands_raise(peer, make_client, phase):
     with pytest.raises(QueueFullError):
         await client.get("k")
     await end(client, tasks)
+
+
+@pytest.mark.pins("4.5", "4.12", "P5")
+async def test_waiting_pipelines_count_with_all_their_commands(make_client, unused_port):
+    """Each is one unit in the queue, and so many commands in its limit."""
+    client = make_client(
+        f"redis://127.0.0.1:{unused_port}", commands_queue_max_length=10, queue_full="raise", reconnect_strategy=HOUR
+    )
+    tasks = [asyncio.create_task(pair(client).execute()) for _ in range(5)]
+    await turns()
+    assert not [task for task in tasks if task.done()]
+    for call in (client.get("k"), pair(client).execute()):
+        with pytest.raises(QueueFullError, match="10 commands wait"):
+            await call
+    tasks.pop().cancel()
+    await turns()
+    tasks.append(asyncio.create_task(pair(client).execute()))
+    await turns()
+    assert not tasks[-1].done()
+    await end(client, tasks)
+
+
+@pytest.mark.pins("4.5", "4.12", "P5")
+@pytest.mark.parametrize("limit", [{"commands_queue_max_length": 4}, {"commands_queue_max_bytes": 4000}], ids=str)
+@pytest.mark.parametrize("phase", ["ready", "connecting"])
+async def test_refused_pipelines_make_no_room(peer, make_client, phase, limit):
+    """They were never in the queue: what leaves it for them would be let in beyond the limit."""
+    client = make_client(queue_full="raise", **limit)
+    if phase == "ready":
+        await client.connect()
+    else:
+        peer.on("PING", None)
+    value = b"x" * 900
+    tasks = issue(client, 4, "SLOW", value)
+    await turns()
+    for _ in range(10):
+        with pytest.raises(QueueFullError):
+            await client.pipeline(transaction=False).set("a", value).set("b", value).execute()
+    for _ in range(2):
+        with pytest.raises(QueueFullError):
+            await client.set("k", value)
+    if phase == "connecting":
+        peer.connections[0].send(resp.simple("PONG"))
+    await until(lambda: arrived(peer) == 4)
+    peer.connections[0].send(*[resp.simple("done")] * 4)
+    assert await asyncio.gather(*tasks) == [b"done"] * 4
+    assert await asyncio.gather(*(client.set("k", value) for _ in range(4))) == [True] * 4
+
+
+@pytest.mark.pins("4.5", "P5")
+@pytest.mark.parametrize("kind", ["dedicated()", "client()", "single connection"])
+async def test_a_sessions_queue_raises_too(peer, make_client, kind):
+    is_single = kind == "single connection"
+    client = await make_client(
+        commands_queue_max_length=2, queue_full="raise", single_connection_client=is_single
+    ).connect()
+    session = client if is_single else client.client() if kind == "client()" else client.dedicated()
+    await session.get("k")
+    tasks = issue(session, 2)
+    await turns()
+    with pytest.raises(QueueFullError, match="commands_queue_max_length is 2"):
+        await session.get("k")
+    await until(lambda: arrived(peer) == 2)
+    peer.connections[1].send(resp.simple("1"), resp.simple("2"))
+    assert await asyncio.gather(*tasks) == [b"1", b"2"]
+    assert await session.get("k") == b"k"
+    await session.close()
 
 
 @pytest.mark.pins("4.5", "4.7", "4.8")

@@ -226,6 +226,22 @@ async def test_a_pipeline_that_only_reads_is_sent_again_as_a_whole(peer, client)
     await peer.wait_for_command("TYPE", count=6)
 
 
+@pytest.mark.pins("4.11", "4.12", "P2")
+async def test_sent_again_it_has_the_time_that_its_replies_gave_it(peer, make_client, clock):
+    """A reply came after 4 s: by the deadline of before, 5 s, it would end while the client connects again."""
+    client = await make_client(command_timeout=5, ping_interval=None, reconnect_strategy=1).connect()
+    peer.on("TYPE", None)
+    task = asyncio.create_task(filled(client, name="TYPE").execute())
+    await peer.wait_for_command("TYPE", count=3)
+    await asyncio.sleep(4)  # virtual
+    peer.connections[0].send(resp.bulk("once"))
+    await asyncio.sleep(0.5)
+    peer.on("TYPE", resp.bulk("again"))
+    peer.connections[0].close()
+    assert await task == [b"again"] * 3
+    assert clock() > 5
+
+
 @pytest.mark.pins("4.10", "4.12", "case-50")
 async def test_not_yet_written_it_survives_a_loss(peer, client):
     """Behind a write that has a lost reply, in the same turn: only what was written is in doubt."""

@@ -27,6 +27,7 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, outcome, turns, until
 
+HOUR = 3600.0
 READONLY = resp.error("READONLY You can't write against a read only replica.")
 
 
@@ -110,6 +111,20 @@ async def test_the_client_ends_between_two_tries(peer, clock, make_client, end):
     assert isinstance(result, BusyLoadingError | ClientClosedError)
     assert clock() - begun <= 0.6
     assert not client.is_open
+
+
+@pytest.mark.pins("4.13", "4.4")
+async def test_between_two_tries_the_connection_is_lost_and_there_is_no_offline_queue(peer, clock, make_client):
+    """There is nowhere to send it: what is raised is what the server said last."""
+    client = await make_client(disable_offline_queue=True, reconnect_strategy=HOUR).connect()
+    peer.on("INCR", resp.error("LOADING not now"))
+    task = asyncio.create_task(client.execute_command("INCR", "n"))
+    await peer.wait_for_command("INCR")
+    await turns()
+    peer.connections[0].close()
+    assert isinstance(await outcome(task), BusyLoadingError)
+    assert clock() < 1
+    assert count(peer, "INCR") == 1
 
 
 # -- 4.14: the primary became a replica -------------------------------------------------------------

@@ -9,6 +9,7 @@ import pickle
 import traceback
 
 import pytest
+from redis.exceptions import ResponseError
 
 from aioredis_kit import ConnectError, Credentials, create_client
 from aioredis_kit.options import TLSOptions, resolve_options
@@ -43,6 +44,38 @@ REFUSALS = {
     "repeats what it got": f"ERR bad command: HELLO 3 AUTH default {SECRET}",
     "quotes it": f"ERR 'AUTH' \"{SECRET}\" {SECRET!r}",
 }
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize("transaction", [True, False])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("CONFIG", "SET", "requirepass", SECRET, "nosuch", "x"),
+        ("CONFIG SET", "masterauth", SECRET),
+        ("ACL", "SETUSER", "ada", "+nosuch", f">{SECRET}"),
+        ("AUTH", "ada", SECRET, "too many"),
+        ("AUTH", SECRET),
+        (b"HELLO", b"3", b"AUTH", b"ada", SECRET.encode()),
+    ],
+    ids=["CONFIG SET", "CONFIG SET as one word", "ACL SETUSER", "AUTH with too much", "AUTH", "HELLO as bytes"],
+)
+async def test_refused_in_a_pipeline(everything_logged, peer, client, command, transaction):
+    """Which command it was is said, as redis-py does, but not what is nobody's business."""
+    refusal = resp.error("ERR refused")
+    for name in ("CONFIG", "ACL", "AUTH"):
+        peer.on(name, refusal)
+    peer.on("HELLO", lambda received: refusal if SECRET.encode() in received.words else resp.mapping({}))
+    peer.on("MULTI", resp.simple("OK"))
+    peer.on("EXEC", resp.error("EXECABORT Transaction discarded because of previous errors."))
+    pipe = client.pipeline(transaction=transaction).get("k")
+    pipe.execute_command(*command)
+    error = await outcome(pipe.execute())
+    assert isinstance(error, ResponseError)
+    assert "Command # 2 (" in str(error)
+    assert "***" in str(error)
+    assert SECRET not in all_that_is_said(error)
+    assert SECRET not in everything_logged.text
 
 
 @pytest.mark.pins("P7")

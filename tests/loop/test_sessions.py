@@ -17,7 +17,7 @@ from aioredis_kit.exceptions import (
 )
 from aioredis_kit.testing import resp
 from tests.support.blocking import dedicated_lane, lease_count, words_on
-from tests.support.observing import outcome, turns, until
+from tests.support.observing import outcome, timers, turns, until
 
 MINUTES = 300.0
 
@@ -403,3 +403,59 @@ async def test_one_that_ends_while_it_leases(client):
     assert isinstance(await outcome(task), ClientClosedError)
     await until(lambda: lease_count(client) == (1, 0))
     assert dedicated_lane(client).holders == ()
+
+
+# -- a primary that became a replica ----------------------------------------------------------------
+
+
+@pytest.mark.pins("4.14")
+@pytest.mark.parametrize("kind", ["command", "pipeline", "transaction"])
+async def test_a_server_that_has_become_a_replica_is_left(peer, client, kind):
+    """What a session, or its pipeline, had written there counts. The refusal is raised; the next one begins anew."""
+    peer.on("WATCH", resp.simple("OK"))
+    peer.on(
+        "EXEC",
+        resp.array(resp.simple("OK")),
+        resp.error("EXECABORT Transaction discarded"),
+        resp.array(resp.simple("OK")),
+    )
+    queued = resp.simple("QUEUED") if kind == "transaction" else resp.simple("OK")
+    peer.on("SET", queued, resp.error("READONLY You can't write against a read only replica."), queued)
+
+    def write(pipe):
+        pipe.multi()
+        pipe.set("k", 1)
+
+    async def use():
+        if kind == "transaction":
+            return await client.transaction(write, "k")
+        async with client.dedicated() as session:
+            if kind == "pipeline":
+                return await session.pipeline(transaction=False).set("k", 1).execute()
+            return [await session.set("k", 1)]
+
+    assert await use() == [True]
+    assert isinstance(await outcome(use()), redis.exceptions.ReadOnlyError)
+    await until(lambda: len(peer.connections) == 3 and client.is_ready)
+    assert await use() == [True]
+    assert [each.connection.number for each in peer.commands if each.name == "SET"] == [1, 1, 3]
+
+
+# -- its end ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.pins("P6")
+@pytest.mark.parametrize("way", ["given back", "lost", "can not be reset"])
+async def test_no_timer_outlives_its_connection(peer, make_client, way):
+    client = await make_client(reconnect_strategy=0.0).connect()
+    session = await client.dedicated().connect()
+    await session.get("k")
+    if way == "lost":
+        peer.connections[1].close()
+        await until(lambda: lease_count(client)[0] == 0)
+    elif way == "can not be reset":
+        await session.client_no_evict("ON")
+    await session.close()
+    await turns()
+    await client.close()
+    assert not timers(asyncio.get_running_loop())

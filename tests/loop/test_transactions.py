@@ -12,18 +12,6 @@ from aioredis_kit.testing import resp
 from tests.support.observing import outcome, turns, until
 
 
-@pytest.fixture
-def transactional(peer):
-    """The peer knows transactions; a watched key is never changed."""
-    peer.on("WATCH", resp.simple("OK"))
-    peer.on("UNWATCH", resp.simple("OK"))
-    peer.on("RESET", resp.simple("RESET"))
-    peer.on("MULTI", resp.simple("OK"))
-    peer.on("INCRBY", resp.simple("QUEUED"))
-    peer.on("EXEC", resp.array(resp.integer(1)))
-    return peer
-
-
 def names_on(peer, number):
     """What came on one connection, after its handshake."""
     return [each.name for each in peer.connections[number].commands if each.name not in ("HELLO", "CLIENT", "PING")]

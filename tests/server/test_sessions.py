@@ -193,3 +193,31 @@ async def test_the_database_after_a_kill(redis_url):
         assert await client.get("in-1") == b"yes"
         assert (await client.client_info())["db"] in {1, "1"}
         await client.delete("in-1")
+
+
+@pytest.mark.pins("P1")
+@pytest.mark.parametrize("kind", ["dedicated()", "client()", "single connection"])
+async def test_concurrent_transactions_lose_no_increment(redis_url, kind):
+    """Twenty read, add one and write: on one connection, where EXEC of one ends the watches of all others, as well."""
+    async with create_client(redis_url, single_connection_client=kind == "single connection") as client:
+        session = {"dedicated()": client.dedicated, "client()": client.client}.get(kind, lambda: client)()
+
+        async def increment(pipe):
+            number = int(await pipe.get("n") or 0)
+            pipe.multi()
+            pipe.set("n", number + 1)
+
+        await client.delete("n")
+        await asyncio.gather(*(session.transaction(increment, "n") for _ in range(20)))
+        assert await client.get("n") == b"20"
+        if session is not client:
+            await session.close()
+
+
+@pytest.mark.pins("P4")
+async def test_what_was_deleted_before_is_not_popped(client):
+    """BLPOP goes over a connection of its own, but does not overtake what was issued in the same turn."""
+    await client.blpop("l", 0.01)
+    for _ in range(50):
+        await client.rpush("l", "old")
+        assert await asyncio.gather(client.get("k"), client.delete("l"), client.blpop("l", 0.01)) == [None, 1, None]

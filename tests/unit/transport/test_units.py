@@ -137,19 +137,6 @@ def test_it_forgets_its_replies_to_be_sent_again(loop):
     assert not any(part.is_answered for part in unit.parts)
 
 
-def test_the_same_once_more(loop):
-    unit = make(loop, is_transaction=True)
-    write(unit)
-    unit.parts[0].reply = b"one"
-    again = unit.again(loop)
-    assert again is not unit
-    assert (again.commands, again.size, again.is_transaction, again.due) == (unit.commands, 9, True, 105.0)
-    assert [slot.payload for slot in again.slots] == [b"all of it", b"", b""]
-    assert [slot.decode for slot in again.slots] == [True, False, True]
-    assert again.replies == []
-    assert [slot.state for slot in again.slots] == [SILENT, SILENT, UNWRITTEN]
-
-
 def test_one_that_was_withdrawn_keeps_nothing_of_its_callers(loop):
     unit = make(loop)
     unit.lane = Lane()

@@ -29,7 +29,6 @@ def make_machine(state=State.READY, *, decode=False):
 WAYS = {
     State.HANDSHAKING: [],
     State.READY: [State.READY],
-    State.CLOSING: [State.CLOSING],
     State.BROKEN: [State.BROKEN],
     State.CLOSED: [State.CLOSED],
 }
@@ -60,9 +59,8 @@ def receive(machine, chunks):
 # -- states -----------------------------------------------------------------------------------------
 
 FOLLOWERS = {
-    State.HANDSHAKING: {State.READY, State.CLOSING, State.BROKEN, State.CLOSED},
-    State.READY: {State.CLOSING, State.BROKEN, State.CLOSED},
-    State.CLOSING: {State.BROKEN, State.CLOSED},
+    State.HANDSHAKING: {State.READY, State.BROKEN, State.CLOSED},
+    State.READY: {State.BROKEN, State.CLOSED},
     State.BROKEN: {State.CLOSED},
     State.CLOSED: set(),
 }
@@ -102,7 +100,7 @@ def test_when_it_sends(state):
         assert not machine.in_flight
 
 
-@pytest.mark.parametrize("state", [State.HANDSHAKING, State.READY, State.CLOSING])
+@pytest.mark.parametrize("state", [State.HANDSHAKING, State.READY])
 def test_it_reads_until_the_end(state):
     machine = make_machine(State.HANDSHAKING)
     (slot,) = send(machine, 1)

@@ -146,12 +146,6 @@ class Wire(RuleBasedStateMachine):
     def become_ready(self):
         self.machine.move_to(State.READY)
 
-    @precondition(lambda self: self.machine.state is State.READY)
-    @rule(now=SELDOM)
-    def stop_sending(self, now):
-        if now:
-            self.machine.move_to(State.CLOSING)
-
     # The server.
 
     @precondition(lambda self: self.asked and self.breaks_at is None)

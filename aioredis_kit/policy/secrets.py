@@ -1,0 +1,55 @@
+"""Which arguments of a command are secrets: they are shown to nobody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aioredis_kit.policy.commands import split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aioredis_kit.policy.commands import Argument, Arguments
+
+MASK: Final = "***"
+_SECRET_SETTINGS: Final = ("requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass")
+
+
+def masked(args: Arguments) -> Arguments:
+    """Return a command as it may be shown.
+
+    Args:
+        args: The command; its name may be one argument, or one for each word.
+    """
+    words = split_name(args)
+    if not words:
+        return words
+    texts = [_text(word) for word in words]
+    secret = set(_secret_places(texts))
+    return tuple(MASK if place in secret else word for place, word in enumerate(words)) if secret else args
+
+
+def _secret_places(words: Sequence[str]) -> Iterator[int]:
+    name, count = words[0].upper(), len(words)
+    second = words[1].upper() if count > 1 else ""
+    if name == "AUTH":
+        yield from range(1 if count == 2 else 2, count)
+    elif name == "HELLO":
+        yield from (place + 2 for place, word in enumerate(words) if word.upper() == "AUTH")
+    elif name == "MIGRATE":
+        yield from (place + 1 for place, word in enumerate(words) if word.upper() == "AUTH")
+        yield from (place + 2 for place, word in enumerate(words) if word.upper() == "AUTH2")
+    elif (name, second) == ("CONFIG", "SET"):
+        yield from (place + 1 for place in range(2, count, 2) if words[place].lower() in _SECRET_SETTINGS)
+    elif (name, second) == ("ACL", "SETUSER"):
+        yield from (place for place in range(3, count) if words[place][:1] in "><#!")
+    elif (name, second) == ("SENTINEL", "SET"):
+        yield from (place + 1 for place in range(3, count, 2) if words[place].lower() in ("auth-pass", "sentinel-pass"))
+
+
+def _text(word: Argument) -> str:
+    if isinstance(word, str):
+        return word
+    if isinstance(word, bytes | bytearray | memoryview):
+        return bytes(word).decode("utf-8", "replace")
+    return str(word)
