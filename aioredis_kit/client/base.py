@@ -88,6 +88,7 @@ class ClientCore(Issuer):
         self.listeners = Listeners()
         self.listening: Listening | None = None
         self._plans: weakref.WeakSet[Plans] = weakref.WeakSet()
+        self._sessions_plans: weakref.WeakSet[Plans] = weakref.WeakSet()
         self._shortest_timeout = math.inf
         self._life: Life | None = None  # the latest
         self._closing: asyncio.Future[None] | None = None
@@ -125,9 +126,13 @@ class ClientCore(Issuer):
         return 0 if self._life is None else self._life.router.route(()).dedicated.unknown_outcomes
 
     def forget_plans(self) -> None:
-        """Make all plans anew."""
-        for plans in self._plans:
+        """Make all plans anew, those of sessions too."""
+        for plans in (*self._plans, *self._sessions_plans):
             plans.by_name.clear()
+
+    def add_session(self, plans: Plans) -> None:
+        """Keep the plans of a session in step with what is registered. What they negotiate is their own."""
+        self._sessions_plans.add(plans)
 
     def add_view(self, plans: Plans, options: CommandOptions) -> None:
         """Keep the plans of a view in step with what is negotiated, and its time-out in mind."""

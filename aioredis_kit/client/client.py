@@ -81,7 +81,6 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         self.response_callbacks = session.response_callbacks
         self._plans = session._plans  # noqa: SLF001  # of the same family
         self._execute = session._execute  # type: ignore[method-assign]  # noqa: SLF001  # as above
-        self.pipeline = session.pipeline  # type: ignore[method-assign]
         if type(self)._command is CommandClient._command:  # noqa: SLF001  # no subclass takes all commands
             self._command = session._command  # noqa: SLF001  # as above
 
@@ -172,6 +171,10 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         ``max_dedicated_connections`` are leased at a time.
         """
         return Session.begin_on(self, self._core, renews=False)
+
+    def sender(self) -> CommandClient:
+        """See ``CommandClient``."""
+        return self if self._session is None else self._session
 
     def own_session(self) -> Session:
         """See ``CommandClient``."""

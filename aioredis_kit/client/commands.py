@@ -173,6 +173,10 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         """
         return Pipeline(self, transaction=transaction, shard_hint=shard_hint)
 
+    def sender(self) -> CommandClient:
+        """Return what the commands are sent by: this client, or the session that takes them all."""
+        return self
+
     def own_session(self) -> CommandClient:
         """Return a client whose commands have one connection to themselves, for one pipeline."""
         raise AssertionError  # each subclass knows how

@@ -65,6 +65,9 @@ class PipelineClient(Protocol):
 
     def _read_options(self, options: dict[str, Any]) -> bool: ...
 
+    def sender(self) -> Any:
+        """Return the client of this kind that commands are sent by: itself, or the session that takes them all."""
+
     def own_session(self) -> Any:
         """Return a client of this kind whose commands have one connection to themselves, for one pipeline."""
 
@@ -115,7 +118,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
     """
 
     def __init__(self, client: PipelineClient, *, transaction: bool = True, shard_hint: str | None = None) -> None:
-        self._client = client
+        client = self._client = client.sender()
         self._watcher: PipelineClient | None = None  # the session that watches
         # What redis-py's own methods read.
         self.connection_pool = client.connection_pool

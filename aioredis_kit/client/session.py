@@ -78,6 +78,7 @@ class SessionCore(Issuer):
     def add_view(self, plans: Plans, options: CommandOptions) -> None:
         """See ``Issuer``."""
         self._plans.add(plans)
+        self.client.add_session(plans)
         if options.timeout is not None:
             self._shortest_timeout = min(self._shortest_timeout, options.timeout)
             if self.lease is not None:

@@ -206,6 +206,28 @@ async def test_what_can_not_be_attributed_is_refused_here_too(peer, client):
     assert words_on(peer.connections[1]) == ["GET k"]
 
 
+@pytest.mark.pins("P1", "4.8")
+@pytest.mark.parametrize("kind", ["dedicated()", "client()", "a view", "single connection"])
+async def test_what_is_registered_later_counts(peer, make_client, kind):
+    """Also for a name that was used before: from then on it is unblocked when its caller has gone."""
+    is_single = kind == "single connection"
+    client = await make_client(single_connection_client=is_single).connect()
+    session = client if is_single else client.client() if kind == "client()" else client.dedicated()
+    if kind == "a view":
+        session = session.with_options(decode_responses=True)
+    peer.on("MY.WAIT", resp.null(), None)
+    await session.execute_command("MY.WAIT", "k")
+    client.register_command("MY.WAIT", blocking=True, keys=1)
+    waiting = asyncio.create_task(session.execute_command("MY.WAIT", "k"))
+    await peer.wait_for_command("MY.WAIT", count=2)
+    peer.on("CLIENT UNBLOCK", lambda _: (peer.connections[1].send(resp.null()), resp.integer(1))[1])
+    waiting.cancel()
+    await outcome(waiting)
+    assert await session.get("k") == ("k" if kind == "a view" else b"k")
+    assert words_on(peer.connections[0]) == ["CLIENT UNBLOCK 2"]
+    await session.close()
+
+
 # -- errors and repetitions -------------------------------------------------------------------------
 
 

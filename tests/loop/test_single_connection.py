@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from json import JSONDecoder
 
 import pytest
 
@@ -44,6 +45,38 @@ async def test_callbacks_are_the_clients(single):
     assert await single.get("k") == (b"k",)
     assert single.response_callbacks["get"](1) == (1,)
     assert await single.with_options(decode_responses=True).get("k") == ("k",)
+
+
+MODULES = {
+    "json": lambda client: client.json(),
+    "json with a decoder": lambda client: client.json(decoder=JSONDecoder()),
+    "ts": lambda client: client.ts(),
+    "ft": lambda client: client.ft(),
+}
+
+
+@pytest.mark.parametrize("is_view", [False, True])
+@pytest.mark.parametrize("transaction", [False, True])
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+async def test_the_pipelines_of_modules_take_it_too(single, peer, module, transaction, is_view):
+    peer.on("TYPE", resp.simple("QUEUED" if transaction else "string"))
+    peer.on("MULTI", resp.simple("OK"))
+    peer.on("EXEC", resp.array(resp.simple("string")))
+    client = single.with_options(decode_responses=True) if is_view else single
+    pipe = module(client).pipeline(transaction=transaction)
+    pipe.execute_command("TYPE", "k")
+    assert await pipe.execute() == ["string" if is_view else b"string"]
+    assert numbers(peer, "TYPE") == [1]
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+async def test_the_pipelines_of_modules_watch_on_it(single, peer, module):
+    for name in ("WATCH", "UNWATCH"):
+        peer.on(name, resp.simple("OK"))
+    async with module(single).pipeline() as pipe:
+        await pipe.watch("k")
+    assert numbers(peer, "WATCH") == numbers(peer, "UNWATCH") == [1]
+    assert len(peer.connections) == 2
 
 
 async def test_another_connection_when_it_is_lost(single, peer):
