@@ -254,7 +254,7 @@ class ClientCore(Issuer):
         self.check_home()
         life = self._life
         if life is None or not self.is_open:
-            if is_final:
+            if is_final or self.state is ClientState.TERMINATED:
                 self.state = last
             if life is not None and life.loop is asyncio.get_running_loop():  # else it ended with its loop
                 await life.wait_ended()
@@ -267,6 +267,8 @@ class ClientCore(Issuer):
         finally:  # also where it was cancelled: closing becomes destroying
             if self.state is ClientState.CLOSING:
                 self._end(life, last)
+            elif self.state is ClientState.TERMINATED:  # meanwhile
+                self.state = last
             self._closing = None
             closing.set_result(None)
         with anyio.CancelScope(shield=True):

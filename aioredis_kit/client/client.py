@@ -223,6 +223,8 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as redis-py
         """Close the client as ``close`` does, but leave it as never connected: the next command opens it again.
 
+        That goes for one that gave up reconnecting, too; ``close`` and ``destroy`` before it stay final.
+
         Args:
             close_connection_pool: redis-py's argument; without effect.
 

@@ -45,7 +45,8 @@ class Monitor(StockMonitor):
     Lines that nobody takes are kept, ``buffered`` of them at most: then the oldest is dropped and counted.
 
     Lifecycle: the connection is leased by ``async with`` or ``connect``, and closed at the end of ``async with`` or by
-    ``aclose``. When it is lost, what was read is still told, then ``next_command`` raises.
+    ``aclose``. When it is lost, what was read is still told, then ``next_command`` raises. After either, as with
+    redis-py's, ``async with`` leases another one.
 
     Args:
         client: The client.
@@ -85,7 +86,8 @@ class Monitor(StockMonitor):
             try:
                 await line.open(self._client)
             except BaseException:  # failed or cancelled: the next connect() begins anew
-                self.connection = None
+                if self.connection is line:
+                    self.connection = None
                 raise
 
     async def aclose(self) -> None:
@@ -98,7 +100,9 @@ class Monitor(StockMonitor):
             self.connection.close()
 
     async def __aenter__(self) -> Self:
-        """As ``connect``."""
+        """As ``connect``; anew if the connection was closed or lost."""
+        if self.connection is not None and self.connection.has_ended:
+            self.connection = None
         await self.connect()
         return self
 
@@ -125,6 +129,11 @@ class _Line:
         self._end: KitError | None = None  # why no line will come any more
         self._lane: DedicatedLane | None = None
         self._lease: Lease | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the connection was closed or lost."""
+        return self._end is not None
 
     async def open(self, client: CommandClient) -> None:
         """See ``Monitor.connect``."""

@@ -179,7 +179,8 @@ class PushLane:
             if isinstance(error, TimeoutError) and limit.expired():
                 assert timeout is not None  # noqa: S101  # it has expired
                 self._probe()
-                raise self._timeout_error(timeout, self._equipment.clock() - since) from None
+                waited = self._equipment.clock() - since
+                raise self._timeout_error(timeout, waited, "nothing was subscribed") from None
             raise
 
     def has(self, kind: Kind, name: bytes, consumer: Consumer) -> bool:
@@ -233,7 +234,7 @@ class PushLane:
             if not limit.expired():
                 raise
             assert timeout is not None  # noqa: S101  # it has expired
-            raise self._timeout_error(timeout, timeout) from None
+            raise self._timeout_error(timeout, timeout, "the connecting goes on") from None
         finally:
             _look_at(ready)
             self._readying.discard(ready)
@@ -255,7 +256,7 @@ class PushLane:
         await self.wait_ready(timeout)
         answer = await self._ask(args, timeout)
         if not answer.done():
-            raise self._timeout_error(timeout or 0.0, timeout or 0.0)
+            raise self._timeout_error(timeout or 0.0, timeout or 0.0, "the reply to the PING is dropped if it comes")
         if answer.result() is None:
             raise ConnectionLostError("the push connection was lost before the PING was answered", maybe_executed=True)
         return answer.result()
@@ -523,7 +524,7 @@ class PushLane:
         for consumer in consumers:
             consumer.ended(error)
 
-    def _timeout_error(self, timeout: float, waited: float) -> CommandTimeoutError:
+    def _timeout_error(self, timeout: float, waited: float, consequence: str) -> CommandTimeoutError:
         is_sent = self.is_ready
         state = self._link.state.value if self._link is not None else "not connected"
         diagnosis = TimeoutDiagnosis(
@@ -536,9 +537,9 @@ class PushLane:
             state=state,
             lag=max(waited - timeout, 0.0),
         )
+        failure = "did not answer" if is_sent else "was not ready"
         return CommandTimeoutError(
-            f"the push connection ({state}) did not answer within {timeout:g} seconds; nothing was subscribed",
-            diagnosis=diagnosis,
+            f"the push connection ({state}) {failure} within {timeout:g} seconds; {consequence}", diagnosis=diagnosis
         )
 
 

@@ -114,9 +114,9 @@ class Subscription:
         return self._make(item) if item.__class__ is not Gap else item.as_message()
 
     async def _wait(self) -> None:
+        self._left = PATIENCE  # before it waits: it may be cancelled there
         if self._items:
             await asyncio.sleep(0)
-        self._left = PATIENCE
         self._check_home()
         try:
             await self._mailbox.wait()

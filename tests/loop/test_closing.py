@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from aioredis_kit import ClientState
-from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, ReconnectStrategyError
+from aioredis_kit.exceptions import ClientClosedError, ConnectError, ConnectionLostError, ReconnectStrategyError
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, job_tasks, outcome, sockets_to, timers, turns
 
@@ -355,6 +355,51 @@ async def test_aclose_leaves_a_client_as_new(peer, client):
     assert client.state is ClientState.NEW
     assert await client.get("k") == b"k"
     assert len(peer.connections) == 2
+
+
+@pytest.mark.pins("4.18", "4.21")
+async def test_aclose_leaves_a_client_that_gave_up_as_new(peer, make_client):
+    client = await make_client(reconnect_strategy=False).connect()
+    peer.connections[-1].close()
+    await client.wait_for("terminated", timeout=5)
+    with pytest.raises(ClientClosedError, match="gave up"):
+        await client.get("k")
+    await client.aclose()
+    assert client.state is ClientState.NEW
+    assert await client.get("k") == b"k"
+
+
+@pytest.mark.pins("4.18", "4.19", "4.21")
+@pytest.mark.parametrize(("end", "state"), [("close", ClientState.CLOSED), ("aclose", ClientState.NEW)])
+async def test_giving_up_while_it_is_closed(peer, make_client, end, state):
+    """A session's command is waited for; the strategy's answer comes before that."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def strategy(retries, cause):
+        asked.set()
+        await may_answer.wait()
+        return False
+
+    async def work():
+        async with client.dedicated() as session:
+            await session.execute_command("SLOW")
+
+    client = await make_client(reconnect_strategy=strategy).connect()
+    events = EventRecord(client)
+    working = asyncio.create_task(work())
+    await peer.wait_for_command("SLOW")
+    peer.connections[0].close()
+    await asked.wait()
+    closing = asyncio.create_task(getattr(client, end)())
+    await turns()
+    assert client.state is ClientState.CLOSING
+    may_answer.set()
+    await closing
+    assert client.state is state
+    assert "terminated" in events.names
+    error = await outcome(working)
+    assert isinstance(error, ConnectError)
+    assert error.maybe_executed
 
 
 @pytest.mark.pins("4.21")

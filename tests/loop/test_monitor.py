@@ -166,6 +166,39 @@ async def test_closed_while_it_waits_for_a_connection(make_client, monitored, pe
     assert not monitored
 
 
+@pytest.mark.parametrize("end", ["closed", "lost"])
+async def test_entered_again(client, monitored, end):
+    """It connects anew, as redis-py's does; in between it tells nothing."""
+    monitor = client.monitor()
+    error = ConnectionLostError if end == "lost" else ClientClosedError
+    for number in range(2):
+        async with monitor:
+            monitored[number].send(line(number))
+            assert (await monitor.next_command())["client_port"] == str(number)
+            if end == "lost":
+                monitored[number].close()
+                with pytest.raises(ConnectionLostError):
+                    await monitor.next_command()
+        assert isinstance(await outcome(monitor.next_command()), error)
+    assert len(monitored) == 2
+
+
+async def test_entered_again_while_what_was_closed_still_waits_for_a_connection(make_client, monitored):
+    client = await make_client(max_dedicated_connections=1).connect()
+    monitor = client.monitor()
+    async with client.dedicated():
+        connecting = asyncio.create_task(monitor.connect())
+        await turns()
+        await monitor.aclose()
+        entering = asyncio.create_task(monitor.__aenter__())
+        await turns()
+    assert isinstance(await outcome(connecting), ClientClosedError)
+    await entering
+    monitored[0].send(line(1))
+    assert (await monitor.next_command())["client_port"] == "1"
+    await monitor.aclose()
+
+
 @pytest.mark.pins("P6")
 async def test_one_that_is_forgotten(client, monitored, peer):
     monitor = client.monitor()

@@ -262,12 +262,25 @@ async def test_a_ping_that_is_not_answered(make_client, broadcaster, protocol, c
     pubsub = client.pubsub()
     await pubsub.subscribe("a")
     broadcaster.peer.on("PING", None)
-    assert isinstance(await outcome(pubsub.ping()), CommandTimeoutError)
+    with pytest.raises(
+        CommandTimeoutError, match=r"did not answer within 0.5 seconds; the reply to the PING is dropped"
+    ):
+        await pubsub.ping()
     pinging = asyncio.create_task(pubsub.ping())
     await turns()
     broadcaster.connection.close()
     assert "lost before" in str(await outcome(pinging))
     await pubsub.aclose()
+
+
+@pins("P2")
+@pytest.mark.parametrize("call", ["connect", "ping"])
+async def test_a_connection_that_does_not_come(make_client, unused_port, protocol, call):
+    client = make_client(
+        f"redis://127.0.0.1:{unused_port}", protocol=protocol, command_timeout=0.05, reconnect_strategy=0.01
+    )
+    with pytest.raises(CommandTimeoutError, match=r"was not ready within 0.05 seconds; the connecting goes on"):
+        await getattr(client.pubsub(), call)()
 
 
 async def test_other_commands_are_refused(client, broadcaster):

@@ -171,7 +171,7 @@ async def test_a_subscription_that_is_not_confirmed_in_time_is_withdrawn(clock, 
         assert isinstance(error, CommandTimeoutError)
         assert error.diagnosis.in_flight == pytest.approx(0.5, abs=0.05)
         assert clock() == pytest.approx(0.5, abs=0.1)
-        assert "did not answer within 0.5 seconds" in str(error)
+        assert "did not answer within 0.5 seconds; nothing was subscribed" in str(error)
         assert "UNSUBSCRIBE slow" in await _requests(broadcaster, 3)
 
 
@@ -210,6 +210,7 @@ async def test_while_there_is_no_connection_it_waits_by_its_own_deadline(make_cl
     )
     error = await outcome(client.subscribe("news").__aenter__())
     assert isinstance(error, CommandTimeoutError)
+    assert "was not ready within 0.05 seconds; nothing was subscribed" in str(error)
     assert error.diagnosis.queued > 0
     assert not error.maybe_executed
     assert client.is_open
@@ -473,8 +474,14 @@ async def test_a_slow_subscriber_may_rather_be_ended(client, broadcaster):
         assert isinstance(await outcome(anext(slow)), QueueFullError)
 
 
-async def test_a_flood_leaves_others_their_turn(client, broadcaster):
-    """Who takes messages without ever waiting still lets the loop turn."""
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_flood_leaves_others_their_turn(client, broadcaster, is_cancelled):
+    """Who takes messages without ever waiting still lets the loop turn, also if another was cancelled just then."""
+
+    async def take(messages, count):
+        for _ in range(count):
+            await anext(messages)
+
     async with client.subscribe("news") as messages:
         broadcaster.publish("news", "x", count=5000)
         await until(lambda: len(messages._items) == 5000)
@@ -486,9 +493,13 @@ async def test_a_flood_leaves_others_their_turn(client, broadcaster):
                 await asyncio.sleep(0)
                 turn += 1
 
+        if is_cancelled:
+            taking = asyncio.create_task(take(messages, 5000))
+            await asyncio.sleep(0)
+            taking.cancel()
+            assert isinstance(await outcome(taking), asyncio.CancelledError)
         counting = asyncio.create_task(count_turns())
-        for _ in range(5000):
-            await anext(messages)
+        await take(messages, len(messages._items))
         counting.cancel()
         await outcome(counting)
         assert turn >= 40
