@@ -104,7 +104,7 @@ async def block(
     try:
         reply = await call.wait(timeout)
         if not traits.is_readonly and not isinstance(reply, BaseException):
-            endpoint.dedicated.has_written = True
+            lease.queue.has_written = True
         return reply
     except ConnectionLostError as error:
         return error

@@ -232,8 +232,10 @@ class SessionCore(Issuer):
     def may_go_again(self, command: Command | None, refusal: Exception) -> bool:
         """See ``Issuer``. Not in the middle of a transaction, which is answered as a whole."""
         code = error_code(refusal)
-        if code == "READONLY" and command is not None:
-            self.client.may_go_again(command, refusal)  # so that at least the next one gets a fresh connection
+        has_left = code == "READONLY" and command is not None and self.client.may_go_again(command, refusal)
+        # At least the next session gets a fresh connection; or the next command of one that may go on on another.
+        if has_left and self._renews and self.lease is not None and not self.state.is_dirty:
+            self.lease.queue.replace_connection("the server has become a replica")
         return not self.state.is_in_transaction and code in NOTHING_DONE
 
     def _take(self, endpoint: Endpoint, lease: Lease) -> None:

@@ -192,7 +192,6 @@ class DedicatedLane:
         clock: The client's clock.
         orphaned_replies: How many replies came to blocking commands whose callers had gone.
         unknown_outcomes: How many blocking commands ended without anybody knowing what they did.
-        has_written: Whether the server has ever obeyed a blocking command that writes.
     """
 
     def __init__(
@@ -207,7 +206,7 @@ class DedicatedLane:
         self.clock = clock
         self.orphaned_replies = 0
         self.unknown_outcomes = 0
-        self.has_written = False
+        self._has_written = False
         self._owner = owner
         self._limit = options.max_dedicated_connections
         self._holds_offline = not options.disable_offline_queue
@@ -230,6 +229,11 @@ class DedicatedLane:
         self._latest_failure: ConnectError | None = None
         self._refusal: KitError | None = None
         self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def has_written(self) -> bool:
+        """Whether the server has ever obeyed a write on a lease."""
+        return self._has_written or any(lease.queue.has_written for lease in self._leases)
 
     @property
     def holders(self) -> tuple[str, ...]:
@@ -275,7 +279,6 @@ class DedicatedLane:
                 call.refuse(ClientClosedError("the session has ended"))
             return
         self._lent.discard(lease)
-        self.has_written |= lease.queue.has_written
         lease.on_push = lease.on_closing = None
         lease.is_leaving = lease.is_in_transaction = False
         lease.reserve()
@@ -489,6 +492,7 @@ class DedicatedLane:
     def lost(self, lease: Lease) -> None:
         """A lease's connection has ended."""
         self._leases.discard(lease)
+        self._has_written |= lease.queue.has_written
         self._note_unclosed(lease)
         self._idle = deque(entry for entry in self._idle if entry[1] is not lease)
         if self._waiters:
@@ -536,7 +540,8 @@ class DedicatedLane:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        self._look_if_drained()
+        if self._drained is not None and not self._drained.done():  # whoever has a lease: it is no use any more
+            self._drained.set_result(None)
 
     async def wait_closed(self) -> None:
         """Wait until no socket is open any more, after ``destroy``.

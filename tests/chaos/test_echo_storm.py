@@ -253,7 +253,7 @@ def growth(samples):
 async def test_each_caller_gets_its_own_reply_or_none(server, rng, resident_bytes, is_long, limits, seconds, least):
     """Whatever happens to the connections, no reply reaches another caller, and each command ends once and in time."""
     if not is_long:
-        seconds, least = 2.0, 500
+        seconds, least = 1.5, 400
     events = Counter()
     async with (
         FaultProxy(server.host, server.port) as proxy,

@@ -76,8 +76,17 @@ BUSY = {"ping_interval": 30.0, "ping_timeout": 0.3, "command_timeout": 0.4}
 
 
 @pytest.mark.pins("4.9", "case-136", "P2")
-@pytest.mark.parametrize("end", ["resume", "restart"])
-@pytest.mark.parametrize(("options", "is_asking"), [(IDLE, False), (IDLE, True), (BUSY, True)])
+@pytest.mark.parametrize(
+    ("options", "is_asking", "end"),
+    [
+        (IDLE, False, "resume"),
+        (IDLE, True, "restart"),
+        (BUSY, True, "resume"),
+        pytest.param(IDLE, False, "restart", marks=pytest.mark.only_long),
+        pytest.param(IDLE, True, "resume", marks=pytest.mark.only_long),
+        pytest.param(BUSY, True, "restart", marks=pytest.mark.only_long),
+    ],
+)
 async def test_a_stopped_server_is_noticed_in_time(server, end, options, is_asking, is_long):
     """A server stopped by SIGSTOP counts as lost within the bound; continued or started again, it is used again."""
     bound = min(options["ping_interval"], options["command_timeout"]) + options["ping_timeout"]

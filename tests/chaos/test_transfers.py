@@ -85,7 +85,7 @@ async def kill_connections(address, rng, end):
 
 @pytest.mark.pins("P1", "P2", "P3", "4.12")
 async def test_the_sum_never_changes(server, rng, is_long):
-    seconds = 60 if is_long else 2
+    seconds = 60 if is_long else 1.2
     options = {"decode_responses": True, "reconnect_strategy": 0.0, "command_timeout": 10}
     async with create_client(server.url, **options) as client:
         await client.mset({f"account:{number}": BALANCE for number in range(ACCOUNTS)})

@@ -440,3 +440,16 @@ async def test_a_client_that_gave_up_stays_closed(peer, make_client):
         await client.get("k")
     await client.connect()
     assert await client.get("k") == b"k"
+
+
+@pytest.mark.pins("4.20", "P2")
+async def test_destroying_ends_a_closing_that_waits_for_a_session(make_client):
+    client = await make_client(close_timeout=60).connect()
+    session = await client.dedicated().connect()
+    closing = asyncio.create_task(client.close())
+    await turns()
+    assert not closing.done()
+    client.destroy()
+    async with asyncio.timeout(2):
+        await closing
+    await session.close()

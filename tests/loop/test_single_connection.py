@@ -7,6 +7,7 @@ import gc
 from json import JSONDecoder
 
 import pytest
+from redis.exceptions import ReadOnlyError
 
 from aioredis_kit import RedisClient
 from aioredis_kit.exceptions import ClientClosedError
@@ -45,6 +46,21 @@ async def test_callbacks_are_the_clients(single):
     assert await single.get("k") == (b"k",)
     assert single.response_callbacks["get"](1) == (1,)
     assert await single.with_options(decode_responses=True).get("k") == ("k",)
+
+
+@pytest.mark.pins("4.14")
+async def test_a_server_that_has_become_a_replica_is_left(single, peer):
+    """The command is refused; the next one goes over another connection."""
+    peer.on(
+        "SET", resp.simple("OK"), resp.error("READONLY You can't write against a read only replica."), resp.simple("OK")
+    )
+    await single.set("k", 1)
+    with pytest.raises(ReadOnlyError):
+        await single.set("k", 2)
+    await until(lambda: single.is_ready)
+    await single.set("k", 3)
+    first, refused, other = numbers(peer, "SET")
+    assert first == refused != other
 
 
 MODULES = {
