@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         TimeoutDiagnosis,
         TokenRenewalError,
     )
+    from aioredis_kit.lanes.providers import TokenCredentials
     from aioredis_kit.options import TLSOptions
     from aioredis_kit.pubsub.message import Message
     from aioredis_kit.pubsub.subscription import Subscription
@@ -43,6 +44,7 @@ _MODULES = {
     "Credentials": "credentials",
     "Message": "pubsub.message",
     "Subscription": "pubsub.subscription",
+    "TokenCredentials": "lanes.providers",
     "TLSOptions": "options",
     **dict.fromkeys(
         (
@@ -92,6 +94,7 @@ __all__ = [  # the names are all strings
     "Subscription",
     "TLSOptions",
     "TimeoutDiagnosis",
+    "TokenCredentials",
     "TokenRenewalError",
     "create_client",
 ]

@@ -21,12 +21,19 @@ class Credentials:
     Attributes:
         username: The ACL user; ``None`` is the default user.
         password: The password or token; never part of the ``repr``.
-        expires_at: When they stop being valid, in seconds since the epoch; ``None`` is never.
+        expires_at: When they stop being valid, in seconds since the epoch; ``None`` is never. Credentials that end are
+            renewed before that, and connections authenticate again.
+        refresh_on: When whoever issued them wants them to be renewed, if that was said; the same.
     """
 
     username: str | None = None
     password: str = field(default="", repr=False)
     expires_at: float | None = None
+    refresh_on: float | None = field(default=None, repr=False)
+
+    def is_same_as(self, other: Credentials | None) -> bool:
+        """Whether a server would see no difference, whatever is known about their end."""
+        return other is not None and (self.username, self.password) == (other.username, other.password)
 
 
 CredentialsAnswer: TypeAlias = Credentials | tuple[str | None, str]
@@ -57,7 +64,7 @@ def read_credentials(answer: object) -> Credentials:
     """Make credentials of what a provider returned.
 
     Raises:
-        ConfigurationError: It returned something else, or credentials that would need renewal.
+        ConfigurationError: It returned something else.
     """
     if isinstance(answer, Credentials):
         credentials = answer
@@ -73,10 +80,10 @@ def read_credentials(answer: object) -> Credentials:
         raise ConfigurationError(
             "the credential provider returned a user name or password that is no text: both must be str"
         )
-    if credentials.expires_at is not None:
-        raise ConfigurationError(
-            "the credential provider returned credentials with an expiry: renewing tokens on live "
-            "connections is not supported yet; return them without expires_at to authenticate once "
-            "per connection"
-        )
+    for name in ("expires_at", "refresh_on"):
+        instant = getattr(credentials, name)
+        if instant is not None and (isinstance(instant, bool) or not isinstance(instant, int | float)):
+            raise ConfigurationError(
+                f"the credential provider returned an {name} that is no number: it must be seconds since the epoch"
+            )
     return credentials

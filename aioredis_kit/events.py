@@ -64,6 +64,30 @@ class Reconnecting(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed(Event):
+    """There is a new token; the connections authenticate with it.
+
+    Attributes:
+        expires_at: When it ends, in seconds since the epoch.
+    """
+
+    name = "credentials-renewed"
+    expires_at: float
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """When it ends."""
+        return (self.expires_at,)
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthenticated(Event):
+    """A connection has authenticated with a new token."""
+
+    name = "reauthenticated"
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(Event):
     """Something went wrong that no caller is told of otherwise.
 
@@ -160,7 +184,10 @@ class Ended(Event):
 EVENT_NAMES = (
     *(
         kind.name
-        for kind in (Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended, Orphaned, ChannelMoved)
+        for kind in (
+            *(Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended),
+            *(Renewed, Reauthenticated, Orphaned, ChannelMoved),
+        )
     ),
     "invalidate",
 )

@@ -43,6 +43,7 @@ from aioredis_kit.kinds import (
     reads,
     seconds,
 )
+from aioredis_kit.presets import azure_port
 from aioredis_kit.spellings import REDIS_PY, Alias, Ignored, Meaning, Refused, is_unset, meaning_in_pool, read_pool
 from aioredis_kit.url import parse_url
 
@@ -181,7 +182,9 @@ class Options:
     credential_provider: CredentialSource | None = field(
         default=None,
         repr=False,
-        metadata=reads(optional(PROVIDER), "Asked for user name and password before every handshake."),
+        metadata=reads(
+            optional(PROVIDER), "Asked for user name and password: before every handshake, or before they end."
+        ),
     )
     client_name: str | None = field(
         default=None, metadata=reads(optional(LABEL), "Name of the connections, see CLIENT LIST.")
@@ -258,6 +261,8 @@ class Options:
     emit_invalidate: bool = field(default=False, metadata=reads(FLAG, "Not supported yet."))
     ignored: tuple[str, ...] = ()
     """The names of options that were given, were accepted, and have no effect."""
+    preset: tuple[str, ...] = ()
+    """What was assumed because of the host's name: names of options."""
 
     def __post_init__(self) -> None:
         read_fields(self)
@@ -295,6 +300,7 @@ class Options:
             ConfigurationError: As ``resolve_options`` does.
         """
         changes, ignored = _settle([_Statement(*each) for each in overrides.items()], tls=self.tls)
+        changes.setdefault("preset", ())
         if not changes.keys().isdisjoint({"host", "port"}):
             changes.setdefault("unix_socket_path", None)
         if not changes.keys().isdisjoint({"username", "password"}):
@@ -414,12 +420,30 @@ def _settle(said: Iterable[_Statement], *, tls: object) -> tuple[dict[str, Any],
             if not isinstance(meaning, Ignored):
                 raise ConfigurationError(f"{each} {_refusal(meaning)}")
             ignored.append(each.name)
+    assumed = _preset(settled)
     _fold_tls(settled, tls)
     values = {name: value for name, (_, value) in settled.items()}
+    if assumed:
+        values["preset"] = assumed
     if values.get("unix_socket_path") is not None:
         for name in values.keys() & {"host", "port"}:
             raise ConfigurationError(f"unix_socket_path excludes {settled[name][0]}: give either")
     return values, tuple(dict.fromkeys(ignored))
+
+
+def _preset(settled: _Settled) -> tuple[str, ...]:
+    """Assume what the host's name tells, unless something else was said; return the options of which that is so.
+
+    That a URL begins with ``redis://`` says nothing.
+    """
+    port = azure_port(settled["host"][1]) if "host" in settled else None
+    if port is None:
+        return ()
+    if "tls" in settled and settled["tls"][1] is False and settled["tls"][0].where == _IN_URL:
+        del settled["tls"]
+    assumed = {name: value for name, value in (("port", port), ("tls", True)) if name not in settled}
+    settled |= {name: (_Statement("the host's name", value), value) for name, value in assumed.items()}
+    return tuple(assumed)
 
 
 def _refusal(meaning: Meaning) -> str:
@@ -432,6 +456,8 @@ def _add(settled: _Settled, alias: Alias, said: _Statement) -> None:
         first, known = settled[alias.option]
         # A plain True says less than another way to say yes, so the two agree: tls=True and TLSOptions.
         if value == known or (said.value is True and known):
+            if not said.where:  # what is said beside a URL counts as said, which may matter
+                settled[alias.option] = said, known
             return
         if not (first.value is True and value):
             hint = " (rediss:// is tls=True, redis:// is tls=False)" if alias.option == "tls" else ""

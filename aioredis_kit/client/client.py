@@ -303,7 +303,9 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         return self
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._core.equipment.dialler.address} {self.state.value}>"
+        preset = self._core.equipment.options.preset
+        assumed = f", by its name: {' and '.join(preset)}" if preset else ""
+        return f"<{type(self).__name__} {self._core.equipment.dialler.address} {self.state.value}{assumed}>"
 
     def __del__(self, *_: Any) -> None:
         """Nothing: see ``_Keeper``."""

@@ -15,7 +15,7 @@ from aioredis_kit.exceptions import (
     ConnectionLostError,
     TimeoutDiagnosis,
 )
-from aioredis_kit.lanes.blocking import BlockingCall
+from aioredis_kit.lanes.blocking import INTERRUPTED, BlockingCall
 from aioredis_kit.policy.commands import is_repeated_alike, with_block_time
 from aioredis_kit.policy.retry import delay_after_refusal
 from aioredis_kit.transport.command import new_command
@@ -93,19 +93,50 @@ async def block(
     Cancellation:
         As ``execute_blocking``.
     """
-    block_time = traits.block_time(args)
-    timeout = None if block_time == 0 or options.timeout is None else (block_time or 0.0) + options.timeout
-    loop = asyncio.get_running_loop()
-    payload = endpoint.encode(args)
-    command = new_command(loop, args, payload, decode=decode, options=replace(options, timeout=None), deadline=math.inf)
-    call = BlockingCall(
-        endpoint.dedicated, lease, command, endpoint.unblocker, takes=traits.is_blocking, gives_back=gives_back
-    )
+    clock = endpoint.clock
+    began, sent = clock(), args
     try:
-        reply = await call.wait(timeout)
-        if not traits.is_readonly and not isinstance(reply, BaseException):
-            lease.queue.has_written = True
-        return reply
+        while True:
+            call = _call_on(endpoint, lease, sent, traits, options, decode=decode)
+            reply = await _answer(lease, call, traits, _timeout(traits, sent, options))
+            if reply is not INTERRUPTED:
+                break
+            await asyncio.wait((call.ended,))
+            left = with_block_time(traits, args, clock() - began)
+            if left is None:
+                return None  # its time is over as well
+            sent = left
+    finally:
+        if gives_back:
+            lease.give_back()
+    if not traits.is_readonly and not isinstance(reply, BaseException):
+        lease.queue.has_written = True
+    return reply
+
+
+def _timeout(traits: CommandTraits, args: Arguments, options: CommandOptions) -> float | None:
+    block_time = traits.block_time(args)
+    return None if block_time == 0 or options.timeout is None else (block_time or 0.0) + options.timeout
+
+
+def _call_on(
+    endpoint: Endpoint, lease: Lease, args: Arguments, traits: CommandTraits, options: CommandOptions, *, decode: bool
+) -> BlockingCall:
+    loop, payload = asyncio.get_running_loop(), endpoint.encode(args)
+    command = new_command(loop, args, payload, decode=decode, options=replace(options, timeout=None), deadline=math.inf)
+    return BlockingCall(
+        endpoint.dedicated,
+        lease,
+        command,
+        endpoint.unblocker,
+        takes=traits.is_blocking,
+        may_be_interrupted=traits.is_blocking and is_repeated_alike(traits, args),
+    )
+
+
+async def _answer(lease: Lease, call: BlockingCall, traits: CommandTraits, timeout: float | None) -> Any:
+    try:
+        return await call.wait(timeout)
     except ConnectionLostError as error:
         return error
     except TimeoutError:
@@ -123,7 +154,7 @@ async def block(
             f"{traits.name} was not answered within {timeout:g} s, its block time included: the server or the network "
             "is stalled",
             diagnosis=diagnosis,
-            maybe_executed=command.was_sent,
+            maybe_executed=call.command.was_sent,
         ) from None
 
 

@@ -38,6 +38,7 @@ def equip(options: Options) -> Equipment:
         commands=CommandTable(),
         client_info=_client_info(options),
         clock=time.monotonic,
+        now=time.time,
         uniform=random.uniform,
     )
 

@@ -138,6 +138,7 @@ class SessionCore(Issuer):
         """Keep the client's own commands off the connection while they would disturb it."""
         if self.lease is not None:
             self.lease.is_in_transaction = self.state.is_in_transaction
+            self.lease.has_own_user = self.state.has_own_user
             self.lease.reserve()
 
     async def send_units(self, units: Sequence[Unit]) -> list[Any]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 1.0
 """How long a blocking command whose caller has gone may take to end, in seconds; then its connection is closed."""
+INTERRUPTED: Final = object()
+"""What takes the place of a reply if a command was interrupted, and nothing came of it."""
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.05
 
@@ -47,7 +49,7 @@ class BlockableLease(Protocol):
         """Close the connection."""
 
     def give_back(self) -> None:
-        """Let others have the connection."""
+        """Let others have the connection, as soon as nothing is on it any more."""
 
 
 class CallOwner(Protocol):
@@ -119,8 +121,8 @@ class Unblocker:
 class BlockingCall:
     """One blocking command on a lease, from its dispatch to its reply, whoever waits for that.
 
-    Lifecycle: ``wait`` once. After it, the lease is given back if ``gives_back`` is set, as soon as the command has
-    been answered and nothing is on its way any more that was to end it.
+    Lifecycle: ``wait`` once. The lease can be given back after that; it is, as soon as the command has been answered
+    and nothing is on its way any more that was to end it.
 
     Args:
         lane: The dedicated lane.
@@ -128,7 +130,7 @@ class BlockingCall:
         command: The command. It is to have no deadline.
         unblocker: Ends it when its caller has gone.
         takes: Whether its reply is something that the server has given away, and nobody will see again.
-        gives_back: Whether the lease is given back afterwards.
+        may_be_interrupted: Whether nothing is missed if it ends without an answer, and is sent again.
 
     Attributes:
         command: The command.
@@ -145,7 +147,7 @@ class BlockingCall:
         unblocker: Unblocker,
         *,
         takes: bool,
-        gives_back: bool,
+        may_be_interrupted: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.command = command
@@ -156,14 +158,15 @@ class BlockingCall:
         self._lease = lease
         self._unblocker = unblocker
         self._takes = takes
-        self._gives_back = gives_back
+        self._may_be_interrupted = may_be_interrupted
+        self._is_interrupted = False
         self._refusal: KitError | None = None
         self._is_orphan_noted = False
         self._outcome: asyncio.Future[Any] = loop.create_future()  # what the caller waits for
         command.add_done_callback(self._answered, context=contextvars.Context())
 
     async def wait(self, timeout: float | None) -> Any:
-        """Send it and return its reply, or the exception that takes the place of one.
+        """Send it and return its reply, or the exception that takes the place of one; or ``INTERRUPTED``.
 
         Args:
             timeout: How long to wait from now on, in seconds; ``None``: for ever.
@@ -208,6 +211,12 @@ class BlockingCall:
         else:
             self._call_off()
 
+    def interrupt(self) -> None:
+        """Let it end, so that the connection can be used for something else; it is for the caller to send it again."""
+        if self._may_be_interrupted and not self.settled.done() and not self.is_ending:
+            self._is_interrupted = True
+            self._call_off()
+
     def _call_off(self) -> None:
         if self.is_ending or self.settled.done():
             return
@@ -241,7 +250,8 @@ class BlockingCall:
         elif self._refusal is not None and command.reply is None:
             self._outcome.set_result(one_for_each(self._refusal))
         else:
-            self._outcome.set_result(command.reply)
+            is_nothing = self._is_interrupted and command.reply is None
+            self._outcome.set_result(INTERRUPTED if is_nothing else command.reply)
         self._settle()
 
     def _settle(self) -> None:
@@ -264,5 +274,5 @@ class BlockingCall:
         self.ended.set_result(None)
         lease.calls.remove(self)
         lease.reserve()
-        if self._gives_back or lease.is_leaving:
+        if lease.is_leaving:
             lease.give_back()

@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aioredis_kit.events import Orphaned
+from aioredis_kit.events import Orphaned, Reauthenticated
 from aioredis_kit.exceptions import (
     AuthenticationFailedError,
     ClientClosedError,
@@ -83,6 +83,7 @@ class Lease:
         is_dirty: Whether something was done to it that the next user must not see.
         is_beyond_reset: Whether that can't be undone for sure.
         is_in_transaction: Whether the server is, or may be, in the middle of a transaction of its user's.
+        has_own_user: Whether its user has authenticated as somebody of his own choice.
         is_leaving: Whether its user has given it back, while blocking commands are still on it.
         is_lost: Whether its connection has ended.
         calls: The blocking commands that are on it, in the order in which they were sent.
@@ -97,6 +98,7 @@ class Lease:
         self.is_dirty = False
         self.is_beyond_reset = False
         self.is_in_transaction = False
+        self.has_own_user = False
         self.is_leaving = False
         self.is_lost = False
         self.calls: list[BlockingCall] = []
@@ -144,8 +146,10 @@ class Lease:
 
     # What its queue tells.
 
-    def happened(self, queue: LinkQueue, event: Event) -> None:
-        """See ``QueueOwner``. Events are about the shared lane."""
+    def happened(self, queue: LinkQueue, event: Event) -> None:  # noqa: ARG002  # its own
+        """See ``QueueOwner``. Other events are about the shared lane."""
+        if isinstance(event, Reauthenticated):
+            self._lane.happened(event)
 
     def given_up(self, queue: LinkQueue, error: ConnectError) -> None:
         """See ``QueueOwner``. Never told: nothing is tried again."""
@@ -184,7 +188,7 @@ class DedicatedLane:
     Args:
         owner: The endpoint.
         options: How many leases there may be.
-        make_link: Makes a link for a queue, whose connection becomes what was desired at some time.
+        make_link: Makes the link of a lease, whose connection becomes what was desired at some time.
         loop: The client's event loop.
         clock: The client's clock.
 
@@ -199,7 +203,7 @@ class DedicatedLane:
         owner: DedicatedLaneOwner,
         options: Options,
         *,
-        make_link: Callable[[LinkQueue, Desired], Link],
+        make_link: Callable[[Lease, Desired], Link],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
@@ -280,7 +284,7 @@ class DedicatedLane:
             return
         self._lent.discard(lease)
         lease.on_push = lease.on_closing = None
-        lease.is_leaving = lease.is_in_transaction = False
+        lease.is_leaving = lease.is_in_transaction = lease.has_own_user = False
         lease.reserve()
         if lease.is_lost:
             self._open_more()
@@ -421,7 +425,7 @@ class DedicatedLane:
 
     async def _try_to_open(self, desired: Desired) -> Lease | None:
         lease = Lease(self, self._limits, self._loop)
-        lease.queue.link = self._make_link(lease.queue, desired)
+        lease.queue.link = self._make_link(lease, desired)
         try:
             await lease.link.open()
         except ConnectError as error:
@@ -455,6 +459,22 @@ class DedicatedLane:
         else:
             lease.is_dirty = False
             self._offer(lease)
+
+    def happened(self, event: Event) -> None:
+        """Something happened on a lease that listeners may want to know."""
+        self._owner.happened(event)
+
+    def reauthenticate(self) -> None:
+        """Authenticate with the newest credentials on all connections, between commands. What blocks is interrupted."""
+        for lease in list(self._leases):
+            for call in list(lease.calls):
+                call.interrupt()
+            lease.link.reauthenticate()
+
+    def recycle(self) -> None:
+        """Give the connections up that still have old credentials."""
+        for lease in list(self._leases):
+            lease.link.recycle()
 
     def replace_connections(self, reason: str) -> None:
         """Lend none of the present connections again."""

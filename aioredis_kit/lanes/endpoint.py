@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import math
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio.to_thread
-import redis.credentials
-
-from aioredis_kit.credentials import Credentials, read_credentials
+from aioredis_kit.events import Failed, Renewed
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError, PoolExhaustedError
 from aioredis_kit.lanes.blocking import Unblocker
 from aioredis_kit.lanes.dedicated import DedicatedLane
 from aioredis_kit.lanes.desired import Desired
 from aioredis_kit.lanes.fence import Fence
 from aioredis_kit.lanes.link import Link
+from aioredis_kit.lanes.providers import renewal_of
 from aioredis_kit.lanes.push import PushLane
+from aioredis_kit.lanes.renewal import ProviderTimeoutError, WallTimer
 from aioredis_kit.lanes.shared import SharedLane
 from aioredis_kit.policy.retry import may_repeat
-from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.events import Event
-    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.exceptions import KitError, TokenRenewalError
+    from aioredis_kit.lanes.dedicated import Lease
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.lanes.queue import LinkQueue
     from aioredis_kit.transport.command import Command
     from aioredis_kit.wire.encoder import Payload
     from aioredis_kit.wire.handshake import Introduction
-
-CREDENTIALS_TIMEOUT: Final = 30.0
-"""How long a credential provider may take, in seconds."""
 
 
 class EndpointOwner(Protocol):
@@ -70,6 +66,7 @@ class Endpoint:
         push: The push lane.
         unblocker: Ends blocking commands.
         encode: Encodes a command.
+        clock: The client's clock.
         desired: What its connections are to be.
     """
 
@@ -78,6 +75,9 @@ class Endpoint:
         self._owner = owner
         self._equipment = equipment
         self._latest_fence: Fence | None = None  # that may not have ended
+        provider = options.credential_provider
+        self._renewal = None if provider is None else renewal_of(provider, loop, equipment.now, equipment.uniform)
+        self._recycling = WallTimer(loop, self._recycle, equipment.now)
         self.desired = Desired(
             credentials=options.credentials,
             db=options.db,
@@ -95,8 +95,9 @@ class Endpoint:
             clock=clock,
         )
         self.dedicated = DedicatedLane(self, options, make_link=self._make_lease_link, loop=loop, clock=clock)
-        self.push = PushLane(self, equipment, introduce=self.introduce, is_current=self._is_current, loop=loop)
+        self.push = PushLane(self, equipment, introducer=_Introducer(self), loop=loop)
         self.encode = equipment.encoder.encode
+        self.clock = equipment.clock
         self.unblocker = Unblocker(self.ask, self.encode, self.spawn)
 
     def start(self) -> None:
@@ -111,6 +112,7 @@ class Endpoint:
 
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
+        self._leave_renewal()
         self.push.close(refusal)
         self.dedicated.destroy(refusal)
         self.shared.destroy(refusal)
@@ -221,6 +223,40 @@ class Endpoint:
             )
         return may_repeat(command.args, classify(command.args), allowed)
 
+    # Tokens.
+
+    def newest_credentials(self) -> Credentials | None:
+        """Return who connections are to be that are open for long; ``None``: who they are."""
+        token = None if self._renewal is None else self._renewal.token
+        return None if token is None else token.credentials
+
+    def refused(self, introduction: Introduction) -> None:
+        """Note that the server did not take a connection's credentials."""
+        if self._renewal is not None:
+            self._renewal.refused(introduction.credentials)
+
+    def token_renewed(self, recycle_at: float) -> None:
+        """See ``TokenUser``."""
+        credentials = self.newest_credentials()
+        if credentials is not None and credentials.expires_at is not None:
+            self._owner.happened(Renewed(credentials.expires_at))
+        for lane in (self.shared, self.dedicated, self.push):
+            lane.reauthenticate()
+        self._recycling.set(recycle_at)
+
+    def renewal_failed(self, error: TokenRenewalError) -> None:
+        """See ``TokenUser``."""
+        self._owner.happened(Failed(error))
+
+    def _recycle(self) -> None:
+        for lane in (self.shared, self.dedicated, self.push):
+            lane.recycle()
+
+    def _leave_renewal(self) -> None:
+        self._recycling.cancel()
+        if self._renewal is not None:
+            self._renewal.leave(self)
+
     # What the lanes tell.
 
     def happened(self, event: Event) -> None:
@@ -251,50 +287,51 @@ class Endpoint:
                 self.desired = self.desired.changed(client_info=tuple(info.items()))
 
     def _make_link(self, queue: LinkQueue) -> Link:
-        return Link(queue, self._equipment, introduce=self.introduce, is_current=self._is_current)
+        return Link(queue, self._equipment, introducer=_Introducer(self))
 
-    def _make_lease_link(self, queue: LinkQueue, desired: Desired) -> Link:
+    def _make_lease_link(self, lease: Lease, desired: Desired) -> Link:
         """Make a link for a connection that is what its user asked for, whatever is desired by then."""
-        introduce = functools.partial(self.introduce, wants_id=True, desired=desired)
-        return Link(queue, self._equipment, introduce=introduce, is_current=lambda _: True)
-
-    def _is_current(self, introduction: Introduction) -> bool:
-        return introduction.version == self.desired.version
+        return Link(lease.queue, self._equipment, introducer=_Introducer(self, lease, desired))
 
     async def _credentials(self, desired: Desired) -> Credentials | None:
-        options = self._equipment.options
-        if options.credential_provider is None:
+        if self._renewal is None:
             return desired.credentials
         address = str(self._equipment.dialler.address)
-        limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:
-            async with limit:
-                return read_credentials(await foreign(lambda: _ask(options.credential_provider)))
+            return await self._renewal.credentials(self)
         except ConfigurationError as error:
             raise ConnectError(f"{address}: {error}", address=address) from error
         except Exception as error:  # the provider is the user's code: it may raise anything
-            if isinstance(error, TimeoutError) and limit.expired():
-                raise ConnectTimeoutError(
-                    f"the credential provider gave nothing within {CREDENTIALS_TIMEOUT:g} seconds", address=address
-                ) from None
+            if isinstance(error, ProviderTimeoutError):
+                raise ConnectTimeoutError(str(error), address=address) from None
             # Its text may hold what nobody must see; the cause is there for who wants to look.
             raise ConnectError(f"the credential provider raised {type(error).__name__}", address=address) from error
 
 
-async def _ask(provider: Any) -> object:
-    """Ask a provider, off the loop where it is synchronous."""
-    call = _call_of(provider)
-    if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__):
-        return await call()
-    answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
-    return await answer if inspect.isawaitable(answer) else answer
+@dataclass(frozen=True, slots=True)
+class _Introducer:
+    """See ``lanes.link.Introducer``.
 
+    Attributes:
+        endpoint: The endpoint.
+        lease: The lease, if it is one's link.
+        desired: What its connection is to be, whatever is desired by then.
+    """
 
-def _call_of(provider: Any) -> Callable[[], Any]:
-    """Return what has to be called: the provider itself, or one of its methods."""
-    if isinstance(provider, redis.credentials.CredentialProvider):
-        stock = redis.credentials.CredentialProvider.get_credentials_async
-        if type(provider).get_credentials_async is not stock:  # that one would call the other on the loop
-            return provider.get_credentials_async
-    call: Callable[[], Any] = getattr(provider, "get_credentials", provider)
-    return call
+    endpoint: Endpoint
+    lease: Lease | None = None
+    desired: Desired | None = None
+
+    async def introduce(self) -> Introduction:
+        return await self.endpoint.introduce(wants_id=self.lease is not None, desired=self.desired)
+
+    def is_current(self, introduction: Introduction) -> bool:
+        return self.desired is not None or introduction.version == self.endpoint.desired.version
+
+    def refused(self, introduction: Introduction) -> None:
+        self.endpoint.refused(introduction)
+
+    def newest_credentials(self) -> Credentials | None:
+        if self.lease is not None and self.lease.has_own_user:
+            return None
+        return self.endpoint.newest_credentials()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class Equipment:
         commands: The command table.
         client_info: What to report with ``CLIENT SETINFO``: attributes, each with its value.
         clock: Monotonic seconds.
+        now: Seconds since the epoch.
         uniform: ``random.uniform``, or what stands for it.
     """
 
@@ -40,4 +42,5 @@ class Equipment:
     commands: CommandTable
     client_info: tuple[tuple[str, str], ...]
     clock: Callable[[], float]
+    now: Callable[[], float] = time.time
     uniform: Callable[[float, float], float] = random.uniform

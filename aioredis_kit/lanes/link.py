@@ -16,18 +16,23 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reconnecting
-from aioredis_kit.exceptions import ConnectError, ConnectionLostError, ReconnectStrategyError
+from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reauthenticated, Reconnecting
+from aioredis_kit.exceptions import (
+    AuthenticationFailedError,
+    ConnectError,
+    ConnectionLostError,
+    ReconnectStrategyError,
+)
 from aioredis_kit.lanes.health import HealthCheck
 from aioredis_kit.policy.reconnect import Delay, GiveUp, default_delay, is_hopeless, read_answer
+from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.connection import Connection
 from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.wire.decoder import Decoder
 from aioredis_kit.wire.machine import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.wire.handshake import Introduction
@@ -75,6 +80,32 @@ class LinkOwner(Protocol):
     def happened(self, event: Event) -> None:
         """Something happened that listeners may want to know."""
 
+    def outdated(self, reason: str) -> None:
+        """Another connection has to take the place of the present one; what is in flight is to be answered before."""
+
+
+class Introducer(Protocol):
+    """What says what connections are to be."""
+
+    async def introduce(self) -> Introduction:
+        """Return what a new connection is to become.
+
+        Raises:
+            ConnectError: Nobody knows who to be.
+        """
+        ...
+
+    def is_current(self, introduction: Introduction) -> bool:
+        """Whether that is still what a connection is to be."""
+        ...
+
+    def refused(self, introduction: Introduction) -> None:
+        """The server did not take the credentials."""
+
+    def newest_credentials(self) -> Credentials | None:
+        """Who connections are to be that are open for long; ``None``: who they are."""
+        ...
+
 
 class Link:
     """Keeps one connection to one address.
@@ -85,15 +116,12 @@ class Link:
     Args:
         owner: The lane.
         equipment: What its connections are made of.
-        introduce: Returns what a new connection is to become; asks for credentials. Raises ``ConnectError``.
-        is_current: Whether that is still what a connection is to be.
+        introducer: Says what connections are to be.
 
     Attributes:
         address: Where it leads to, as text.
         state: What it is doing.
         connection: The connection, while there is one that is ready.
-        is_reserved: Whether nothing of the client's own is to be sent: the server holds a reply back, so that silence
-            is no sign of death, or is in the middle of a transaction.
     """
 
     def __init__(
@@ -101,22 +129,41 @@ class Link:
         owner: LinkOwner,
         equipment: Equipment,
         *,
-        introduce: Callable[[], Awaitable[Introduction]],
-        is_current: Callable[[Introduction], bool],
+        introducer: Introducer,
     ) -> None:
         self.address = str(equipment.dialler.address)
         self.state = LinkState.IDLE
         self.connection: Connection | None = None
-        self.is_reserved = False
+        self._is_reserved = False
+        self._asked: Credentials | None = None  # what it was last asked to authenticate as, on this connection
         self._owner = owner
         self._equipment = equipment
-        self._introduce = introduce
-        self._is_current = is_current
+        self._introducer = introducer
         self._was_ready = False
         self._health: HealthCheck | None = None
         self._loss: asyncio.Future[KitError] | None = None
         self._latest: Connection | None = None  # the last connection made
         self._earlier_writes = 0  # of the connections before that
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether nothing of the client's own is to be sent.
+
+        The server holds a reply back, so that silence is no sign of death, or is in the middle of a transaction.
+        """
+        return self._is_reserved
+
+    @is_reserved.setter
+    def is_reserved(self, is_reserved: bool) -> None:
+        self._is_reserved = is_reserved
+        if not is_reserved:
+            self.reauthenticate()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is a connection, and it is not yet who it should be."""
+        newest = self._introducer.newest_credentials()
+        return self.connection is not None and newest is not None and not newest.is_same_as(self.connection.credentials)
 
     @property
     def writes(self) -> int:
@@ -157,7 +204,7 @@ class Link:
             if self.has_closed():
                 connection.drop(ConnectionLostError("closed while connecting", address=self.address))
                 return
-            if not self._is_current(connection.introduction):  # that changed meanwhile
+            if not self._introducer.is_current(connection.introduction):  # that changed meanwhile
                 connection.drop(ConnectionLostError("it is not what it should be", address=self.address))
                 cause = None
                 continue
@@ -178,10 +225,38 @@ class Link:
         if self.has_closed():
             connection.drop(ConnectionLostError("closed while connecting", address=self.address))
             raise ConnectError("closed while connecting", address=self.address)
-        if not self._is_current(connection.introduction):
+        if not self._introducer.is_current(connection.introduction):
             connection.drop(ConnectionLostError("it is not what it should be", address=self.address))
             raise ConnectError("what connections are to be has changed meanwhile", address=self.address)
         self._begin(connection)
+
+    def reauthenticate(self) -> None:
+        """Authenticate as who the connection should be, if it is another one; later if it is reserved."""
+        connection, newest = self.connection, self._introducer.newest_credentials()
+        if connection is None or newest is None or self.is_reserved or not self.is_outdated:
+            return
+        if newest.is_same_as(self._asked):
+            return
+        self._asked = newest
+        if not connection.takes_commands:
+            self._owner.outdated("it can't authenticate with the new credentials while it is subscribed")
+            return
+        args = ("AUTH", newest.password) if newest.username is None else ("AUTH", newest.username, newest.password)
+
+        def answered(query: Query) -> None:
+            if not isinstance(query.reply, Exception):
+                connection.credentials = newest
+                self._owner.happened(Reauthenticated())
+            elif connection is self.connection:
+                self._owner.happened(Failed(query.reply))
+                self._owner.outdated("the server did not take the new credentials")
+
+        connection.send((Query(self._equipment.encoder.encode(args), answered),), self._equipment.clock())
+
+    def recycle(self) -> None:
+        """Have the connection replaced if it is still not who it should be."""
+        if self.is_outdated:
+            self._owner.outdated("its credentials end, and it did not authenticate with the new ones in time")
 
     def probe(self) -> None:
         """Ping now: there is a doubt about the connection."""
@@ -249,14 +324,18 @@ class Link:
 
     async def _connect(self) -> Connection:
         self.state = LinkState.CONNECTING
-        introduction = await self._introduce()
+        introduction = await self._introducer.introduce()
         equipment, options = self._equipment, self._equipment.options
         decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply)
         machine = Machine(decoder, decode=options.decode_responses)
         connection = Connection(self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock)
         self._earlier_writes = self.writes
         self._latest = connection
-        await connection.open(introduction, timeout=options.connect_timeout)
+        try:
+            await connection.open(introduction, timeout=options.connect_timeout)
+        except AuthenticationFailedError:
+            self._introducer.refused(introduction)
+            raise
         return connection
 
     async def _keep(self, connection: Connection) -> KitError:
@@ -279,7 +358,9 @@ class Link:
             answered=lambda latency: self._owner.happened(Pinged(latency)),
             clock=equipment.clock,
         )
+        self._asked = None
         self._owner.happened(Ready(connection.protocol))
+        self.reauthenticate()  # there may be a newer token than that of the handshake
         self._owner.ready(connection)
 
     async def _delay(self, retries: int, cause: Exception, elapsed: float) -> float | None:

@@ -19,7 +19,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from aioredis_kit.events import ChannelMoved, Event, Failed, Pinged
+from aioredis_kit.events import ChannelMoved, Event, Failed, Pinged, Reauthenticated
 from aioredis_kit.exceptions import (
     CommandTimeoutError,
     ConnectionLostError,
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import ConnectError
     from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.lanes.link import Introducer
     from aioredis_kit.transport.connection import Connection
-    from aioredis_kit.wire.handshake import Introduction
 
 REPAIR_PAUSE: Final = 10.0
 """How long what the server refused, or didn't confirm twice, is left alone before it is asked again, in seconds."""
@@ -99,8 +99,7 @@ class PushLane:
     Args:
         owner: The endpoint.
         equipment: What its connection is made of.
-        introduce: Returns what a connection that is made now is to become.
-        is_current: Whether that is still what a connection is to be.
+        introducer: Says what its connections are to be.
         loop: The client's event loop.
 
     Attributes:
@@ -113,16 +112,14 @@ class PushLane:
         owner: PushLaneOwner,
         equipment: Equipment,
         *,
-        introduce: Callable[[], Awaitable[Introduction]],
-        is_current: Callable[[Introduction], bool],
+        introducer: Introducer,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.loop = loop
         self.gaps = 0
         self._owner = owner
         self._equipment = equipment
-        self._introduce = introduce
-        self._is_current = is_current
+        self._introducer = introducer
         self._link: Link | None = None
         self._connection: Connection | None = None
         self._subscriptions: Subscriptions[Consumer] = Subscriptions()
@@ -275,6 +272,16 @@ class PushLane:
         if connection is not None and connection.introduction.credentials != credentials:
             connection.drop(ConnectionLostError("it is another user's", address=connection.address))
 
+    def reauthenticate(self) -> None:
+        """Authenticate with the newest credentials; connect anew where that is not possible."""
+        if self._link is not None:
+            self._link.reauthenticate()
+
+    def recycle(self) -> None:
+        """Connect anew if the connection still has old credentials."""
+        if self._link is not None:
+            self._link.recycle()
+
     def close(self, refusal: KitError) -> None:
         """End all consumers."""
         self._refusal = refusal
@@ -355,6 +362,13 @@ class PushLane:
             self.report(event.error)
         elif isinstance(event, Pinged):
             self._mend_drift()
+        elif isinstance(event, Reauthenticated):
+            self._owner.happened(event)
+
+    def outdated(self, reason: str) -> None:
+        """See ``LinkOwner``. Consumers are told of the gap."""
+        if self._connection is not None:
+            self._connection.drop(ConnectionLostError(f"{self._connection.address}: {reason}"))
 
     def answered(self) -> None:
         """See ``LinkOwner``."""
@@ -413,7 +427,7 @@ class PushLane:
 
     def _open(self) -> None:
         if self._link is None or self._link.has_closed():
-            self._link = Link(self, self._equipment, introduce=self._introduce, is_current=self._is_current)
+            self._link = Link(self, self._equipment, introducer=self._introducer)
             self._owner.spawn(self._link.run, "push")
 
     def _send(self, request: Request) -> None:

@@ -388,6 +388,10 @@ class LinkQueue:
         if is_writable:
             self._write_waiting()
 
+    def outdated(self, reason: str) -> None:
+        """See ``LinkOwner``."""
+        self.replace_connection(reason)
+
     def happened(self, event: Event) -> None:
         """See ``LinkOwner``."""
         self._owner.happened(self, event)

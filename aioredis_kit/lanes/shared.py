@@ -123,6 +123,16 @@ class SharedLane:
         for queue in self.queues:
             queue.shortest_timeout = shortest
 
+    def reauthenticate(self) -> None:
+        """Authenticate with the newest credentials on all connections."""
+        for queue in self.queues:
+            queue.link.reauthenticate()
+
+    def recycle(self) -> None:
+        """Go on on new connections instead of those that still have old credentials."""
+        for queue in self.queues:
+            queue.link.recycle()
+
     def replace_connections(self, reason: str) -> None:
         """Go on on new connections; what is in flight on the present ones gets its replies first."""
         for queue in self.queues:

@@ -18,6 +18,7 @@ _UNDONE_BY_RESET = frozenset(
     {"SELECT", "AUTH", "HELLO", "RESET", "CLIENT SETNAME", "CLIENT TRACKING", "CLIENT CACHING"}
     | {"READONLY", "READWRITE", "ASKING"}
 )
+_CHANGES_USER = frozenset({"AUTH", "HELLO", "RESET"})
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD", "RESET"})
 _ENDS_WATCH = _ENDS_TRANSACTION | {"UNWATCH"}
 
@@ -31,6 +32,7 @@ class SessionState:
         is_watching: Whether keys are, or may be, watched.
         is_changed: Whether anything else was done that lasts.
         is_beyond_reset: Whether ``RESET`` may leave something of that.
+        has_own_user: Whether it may have authenticated as somebody of its user's choice.
         ended_watches: How many commands were sent that end whatever is watched.
     """
 
@@ -38,6 +40,7 @@ class SessionState:
     is_watching: bool = False
     is_changed: bool = False
     is_beyond_reset: bool = False
+    has_own_user: bool = False
     ended_watches: int = 0
 
     @property
@@ -49,6 +52,7 @@ class SessionState:
         """Note that a command is about to be sent."""
         if traits.name in _ENDS_WATCH:
             self.ended_watches += 1
+        self.has_own_user |= traits.name in _CHANGES_USER
         match traits.name:
             case "MULTI":
                 self.is_in_transaction = True

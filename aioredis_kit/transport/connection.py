@@ -21,17 +21,17 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.protocol import ConnectionProtocol
 from aioredis_kit.wire.handshake import Handshake, Introduction, Progress
-from aioredis_kit.wire.machine import Machine, State
+from aioredis_kit.wire.machine import Machine, Mode, State
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable
 
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.transport.dial import Dialler
     from aioredis_kit.wire.encoder import Encoder
     from aioredis_kit.wire.inflight import Slot
-    from aioredis_kit.wire.machine import Mode
 
 _HANGING_UP: Final = getattr(select, "POLLRDHUP", 0)
 """What to ask for; errors and the end of both directions are told unasked."""
@@ -71,6 +71,7 @@ class Connection:
         in_flight: The slots that wait for their replies, the oldest first.
         protocol: The protocol agreed on: 2 or 3.
         introduction: What it became.
+        credentials: Who it is to the server, as far as the client has a say in that.
         ended: Done when it has ended.
         client_id: Its number at the server, as far as that was told.
         writes: How many times it wrote to the transport.
@@ -88,6 +89,7 @@ class Connection:
         self.address = str(dialler.address)
         self.protocol = 0
         self.introduction = Introduction()
+        self.credentials: Credentials | None = None
         self.client_id: int | None = None
         self.writes = 0
         self.in_flight: deque[Slot] = machine.in_flight
@@ -129,6 +131,12 @@ class Connection:
     def is_ready(self) -> bool:
         """Whether the handshake is done and the connection neither ended nor is being closed."""
         return self._machine.state is State.READY
+
+    @property
+    def takes_commands(self) -> bool:
+        """Whether any command can be sent on it: not while it is subscribed under RESP2, or monitors."""
+        mode = self._machine.mode
+        return mode is Mode.REPLIES or (mode is Mode.SUBSCRIBER and self.protocol == 3)
 
     def change_mode(self, mode: Mode) -> None:
         """Say what kind of frames is to be expected from now on."""
@@ -314,6 +322,7 @@ class Connection:
                 case Progress.DONE:
                     self.protocol = handshake.protocol
                     self.introduction = introduction
+                    self.credentials = introduction.credentials
                     self.client_id = handshake.client_id
                     return
                 case Progress.ASK_LATER:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+EPOCH = 1_700_000_000.0
+"""When virtual time begins, by the wall clock."""
 _GRACE = 0.004
 """How long, in real seconds, bytes between two sockets of this process may take before time moves on."""
 
@@ -31,5 +33,7 @@ def virtual_time(loop, monkeypatch):
 
     monkeypatch.setattr(loop._selector, "select", jump)
     monkeypatch.setattr(loop, "time", lambda: now)
-    monkeypatch.setattr("aioredis_kit.client.equip.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        "aioredis_kit.client.equip.time", SimpleNamespace(monotonic=lambda: now, time=lambda: EPOCH + now - start)
+    )
     yield lambda: now - start

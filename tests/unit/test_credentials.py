@@ -68,6 +68,16 @@ def test_what_is_no_text_is_refused_before_a_handshake_needs_it(answer):
     assert "s3cret" not in f"{caught.value} {caught.value!r}"
 
 
-def test_an_expiry_is_refused_until_tokens_are_renewed():
-    with pytest.raises(ConfigurationError, match=r"expiry.*not supported yet; return them without expires_at"):
-        read_credentials(Credentials("ada", "s3cret", expires_at=5.0))
+@pytest.mark.parametrize("field", ["expires_at", "refresh_on"])
+@pytest.mark.parametrize("value", ["soon", True, b"5"], ids=repr)
+def test_an_end_that_is_no_instant_is_refused(field, value):
+    with pytest.raises(ConfigurationError, match=f"{field} that is no number: it must be seconds since the epoch"):
+        read_credentials(Credentials("ada", "s3cret", **{field: value}))
+
+
+def test_the_same_to_a_server():
+    """Whatever is known about their end."""
+    assert Credentials("ada", "s3cret").is_same_as(Credentials("ada", "s3cret", expires_at=5.0, refresh_on=1.0))
+    assert not Credentials("ada", "s3cret").is_same_as(Credentials("ada", "other"))
+    assert not Credentials("ada", "s3cret").is_same_as(Credentials(None, "s3cret"))
+    assert not Credentials().is_same_as(None)

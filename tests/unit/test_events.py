@@ -14,7 +14,9 @@ from aioredis_kit.events import (
     Orphaned,
     Pinged,
     Ready,
+    Reauthenticated,
     Reconnecting,
+    Renewed,
     Terminated,
 )
 from aioredis_kit.exceptions import ConnectError
@@ -27,6 +29,8 @@ EVENTS = [
     (Reconnecting(2, 0.25), "reconnecting", (2, 0.25)),
     (Failed(CAUSE), "error", (CAUSE,)),
     (Terminated(CAUSE), "terminated", (CAUSE,)),
+    (Renewed(1e9), "credentials-renewed", (1e9,)),
+    (Reauthenticated(), "reauthenticated", ()),
     (Pinged(0.002), "ping-interval", (0.002,)),
     (Orphaned(("BLPOP", "k", 0), (b"k", b"v")), "reply-orphaned", (("BLPOP", "k", 0), (b"k", b"v"))),
     (ChannelMoved(b"c"), "sharded-channel-moved", (b"c",)),

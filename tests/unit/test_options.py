@@ -60,11 +60,12 @@ def test_the_defaults_are_those_of_the_design():
         "client_side_cache": None,
         "emit_invalidate": False,
         "ignored": (),
+        "preset": (),
     }
 
 
 def test_every_option_says_what_it_means():
-    assert [each.name for each in fields(Options) if not each.metadata.get("meaning")] == ["ignored"]
+    assert [each.name for each in fields(Options) if not each.metadata.get("meaning")] == ["ignored", "preset"]
 
 
 @pytest.mark.parametrize("options", [Options, TLSOptions])
@@ -99,7 +100,7 @@ def test_an_unknown_option_is_refused_with_the_closest(name, closest):
     assert refusal(f"redis://h?{name}=1") == f"there is no option {name!r}: the closest one is {closest!r}"
 
 
-@pytest.mark.parametrize("name", ["", "ignored", "tls.ca_file", "x" * 10_000])
+@pytest.mark.parametrize("name", ["", "ignored", "preset", "tls.ca_file", "x" * 10_000])
 def test_anything_else_is_an_unknown_option(name):
     message = refusal(**{name: 1})
     assert message.startswith("there is no option ")

@@ -1,0 +1,157 @@
+"""Credential providers, in all their forms, and which of them share their tokens."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+import redis.credentials
+
+from aioredis_kit.credentials import Credentials, read_credentials
+from aioredis_kit.lanes.renewal import Renewal
+from aioredis_kit.policy.renewal import RenewalSchedule
+from aioredis_kit.transport.tasks import foreign
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aioredis_kit.credentials import CredentialSource
+
+
+class TokenCredentials:
+    """A provider of credentials that end, with a schedule for their renewal.
+
+    Any provider whose ``Credentials`` have ``expires_at`` is renewed; this one says when.
+
+    Args:
+        source: The provider: an object with ``get_credentials()``, or a callable; synchronous or not.
+        ratio: After how much of its life a token is renewed, from 0 to 0.95.
+        margin: How long before its end at the latest, in seconds; but never before half of its life.
+        jitter: By how much of the time until then it varies, from 0 to 0.5.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of range.
+    """
+
+    def __init__(
+        self, source: CredentialSource, *, ratio: float = 0.75, margin: float = 300.0, jitter: float = 0.1
+    ) -> None:
+        self._source = source
+        self._schedule = RenewalSchedule(ratio=ratio, margin=margin, jitter=jitter)
+        self._renewals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Renewal] = weakref.WeakKeyDictionary()
+
+    async def get_credentials(self) -> Credentials:
+        """Ask the provider.
+
+        Raises:
+            Exception: What it raised.
+
+        Cancellation:
+            Passed on to it.
+        """
+        return read_credentials(await foreign(lambda: _ask(self._source)))
+
+    def renewal_on(
+        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], uniform: Callable[[float, float], float]
+    ) -> Renewal:
+        """Return what all clients on an event loop share."""
+        if loop not in self._renewals:
+            self._renewals[loop] = Renewal(
+                lambda: _ask(self._source), self._schedule, loop=loop, now=now, uniform=uniform
+            )
+        return self._renewals[loop]
+
+
+class _StreamingCredentials(TokenCredentials):
+    """The tokens of a provider of redis-py's that renews them by itself, and tells one listener.
+
+    This is that listener, for all clients. The provider is asked in a thread: what redis-entraid calls asynchronous
+    blocks the loop for as long as the identity provider takes.
+    """
+
+    def __init__(self, provider: redis.credentials.StreamingCredentialProvider) -> None:
+        super().__init__(self._obtain)
+        self._provider = weakref.ref(provider)
+        self._username: str | None = None
+        provider.on_next(self._note)
+        provider.on_error(self._note_failure)
+
+    async def _obtain(self) -> Any:
+        provider: Any = self._provider()
+        answer = await anyio.to_thread.run_sync(provider.get_credentials, abandon_on_cancel=True)
+        self._username = read_credentials(answer).username
+        return answer
+
+    def _note(self, token: Any) -> None:
+        """Take a token, in whatever thread."""
+        ends = token.get_expires_at_ms()
+        username = token.try_get("oid") or self._username
+        credentials = Credentials(username, token.get_value(), expires_at=None if ends < 0 else ends / 1000)
+        self._tell(lambda renewal: renewal.pushed(credentials))
+
+    def _note_failure(self, error: Exception) -> None:
+        self._tell(lambda renewal: renewal.push_failed(error))
+
+    def _tell(self, call: Callable[[Renewal], None]) -> None:
+        for loop, renewal in list(self._renewals.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(call, renewal)
+
+
+_KNOWN: Final[weakref.WeakKeyDictionary[Any, TokenCredentials]] = weakref.WeakKeyDictionary()
+"""State of this module, against the rule: two clients that were given the same object have nothing else in common."""
+
+
+def renewal_of(
+    source: CredentialSource,
+    loop: asyncio.AbstractEventLoop,
+    now: Callable[[], float],
+    uniform: Callable[[float, float], float],
+) -> Renewal:
+    """Return the renewal of a provider's tokens, the same for all clients that have it on an event loop."""
+    if isinstance(source, TokenCredentials):
+        return source.renewal_on(loop, now, uniform)
+    try:
+        shared = _KNOWN.get(source)
+        if shared is None:
+            provider: Any = source  # redis-py's kinds are not among those that we ask for
+            if isinstance(provider, redis.credentials.StreamingCredentialProvider):
+                shared = _StreamingCredentials(provider)
+            else:
+                shared = TokenCredentials(_weakly(source))
+            _KNOWN[source] = shared
+    except TypeError:  # it can't be a key
+        shared = TokenCredentials(source)
+    return shared.renewal_on(loop, now, uniform)
+
+
+def _weakly(source: Any) -> CredentialSource:
+    """Return a provider that does not keep another alive, which is the key that it is found by."""
+    reference = weakref.ref(source)
+
+    async def ask() -> Any:
+        return await _ask(reference())
+
+    return ask
+
+
+async def _ask(provider: Any) -> object:
+    """Ask a provider, off the loop where it is synchronous."""
+    call = _call_of(provider)
+    if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__):
+        return await call()
+    answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _call_of(provider: Any) -> Callable[[], Any]:
+    """Return what has to be called: the provider itself, or one of its methods."""
+    if isinstance(provider, redis.credentials.CredentialProvider):
+        stock = redis.credentials.CredentialProvider.get_credentials_async
+        if type(provider).get_credentials_async is not stock:  # that one would call the other on the loop
+            return provider.get_credentials_async
+    call: Callable[[], Any] = getattr(provider, "get_credentials", provider)
+    return call

@@ -1,0 +1,287 @@
+"""Tokens: obtained from a provider, kept, and renewed before they end.
+
+A provider belongs to whoever made it, and may serve several clients: its tokens are obtained and renewed once for all
+of them. The work is done by the jobs of those that use it, so that nothing goes on when the last one is closed.
+
+Rules of this file:
+
+1. There is one request at a time. Whoever needs a token meanwhile waits for that one, and shares its failure.
+2. A token's end is an instant of wall-clock time, and a suspended machine's monotonic clock may stand still: so the
+   wall clock is looked at every 30 s at least.
+3. What a provider raises may show a secret in its text: it is a ``__cause__``, and never part of a text of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aioredis_kit.credentials import read_credentials
+from aioredis_kit.exceptions import ConfigurationError, TokenRenewalError
+from aioredis_kit.policy.renewal import pause_after_failure, recycling_time, renewal_time
+from aioredis_kit.transport.tasks import foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from aioredis_kit.credentials import Credentials
+    from aioredis_kit.policy.renewal import RenewalSchedule
+
+CREDENTIALS_TIMEOUT: Final = 30.0
+"""How long a credential provider may take, in seconds."""
+_LONGEST_LOOK: Final = 30.0
+"""How often the wall clock is looked at, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Token:
+    """Credentials, and when they were obtained.
+
+    Attributes:
+        credentials: The credentials.
+        obtained_at: When, in seconds since the epoch.
+    """
+
+    credentials: Credentials
+    obtained_at: float
+
+    @property
+    def expires_at(self) -> float:
+        """When it ends, in seconds since the epoch; infinity is never."""
+        return math.inf if self.credentials.expires_at is None else self.credentials.expires_at
+
+
+class TokenUser(Protocol):
+    """Uses tokens, and lends a hand in renewing them."""
+
+    def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
+        """Run a function as a job of the client; tell whether that can still be done."""
+        ...
+
+    def token_renewed(self, recycle_at: float) -> None:
+        """There is a new token. Connections that still have the old one at that time, since the epoch, have to go."""
+
+    def renewal_failed(self, error: TokenRenewalError) -> None:
+        """The token was not renewed. It is tried again."""
+
+
+class ProviderTimeoutError(TimeoutError):
+    """A credential provider took too long."""
+
+
+class WallTimer:
+    """Calls something at an instant of wall-clock time.
+
+    Args:
+        loop: The event loop.
+        call: What is called.
+        now: The wall clock: seconds since the epoch.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], object], now: Callable[[], float]) -> None:
+        self._loop = loop
+        self._call = call
+        self._now = now
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, at: float) -> None:
+        """Call at this instant, and not at any other."""
+        self.cancel()
+        if at < math.inf:
+            self._timer = self._loop.call_later(min(max(at - self._now(), 0.0), _LONGEST_LOOK), self._look, at)
+
+    def cancel(self) -> None:
+        """Don't call."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, at: float) -> None:
+        self._timer = None
+        if self._now() < at:
+            self.set(at)
+        else:
+            self._call()
+
+
+class Renewal:
+    """The tokens of one provider, on one event loop.
+
+    Lifecycle: a client uses it from its first ``credentials`` to ``leave``.
+
+    Args:
+        ask: Asks the provider.
+        schedule: When to renew.
+        loop: The event loop.
+        now: The wall clock: seconds since the epoch.
+        uniform: ``random.uniform``, or what stands for it.
+
+    Attributes:
+        token: The present token, if the provider's credentials ever end.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[object]],
+        schedule: RenewalSchedule,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self.token: Token | None = None
+        self._ask_provider = ask
+        self._schedule = schedule
+        self._loop = loop
+        self._now = now
+        self._uniform = uniform
+        self._users: dict[TokenUser, None] = {}
+        self._request: asyncio.Future[Token | Exception | None] | None = None
+        self._failures = 0
+        self._renew_at = math.inf
+        self._timer = WallTimer(loop, self._renew, now)
+
+    async def credentials(self, user: TokenUser) -> Credentials:
+        """Return credentials that are valid now. Those that never end are asked for each time.
+
+        Raises:
+            Exception: What the provider raised; ``TimeoutError`` if it took too long.
+            ConfigurationError: It returned no credentials, or some that had ended.
+            RuntimeError: The client is closed.
+
+        Cancellation:
+            Safe. The request goes on for others that wait for it.
+        """
+        self._users[user] = None
+        while True:
+            if self.token is not None and self.token.expires_at > self._now():
+                return self.token.credentials
+            request = self._request or self._begin((user, *self._users))
+            if request is None:
+                raise RuntimeError("the client is closed")
+            await asyncio.wait((request,))
+            outcome = request.result()
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is not None:  # else the client that had asked was closed
+                return outcome.credentials
+
+    def refused(self, credentials: Credentials | None) -> None:
+        """Forget a token that the server did not take."""
+        if self.token is not None and self.token.credentials.is_same_as(credentials):
+            self.token = None
+            self._plan(math.inf)
+
+    def pushed(self, credentials: Credentials) -> None:
+        """Take credentials that the provider, which renews them by itself, has just obtained."""
+        old, self.token, self._failures = self.token, Token(credentials, self._now()), 0
+        self._plan(math.inf)
+        recycle_at = math.inf
+        if old is not None:
+            recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
+        for user in list(self._users):
+            user.token_renewed(recycle_at)
+
+    def push_failed(self, cause: Exception) -> None:
+        """Tell that the provider, which renews by itself, could not."""
+        expires_at = None if self.token is None else self.token.credentials.expires_at
+        error = TokenRenewalError(
+            f"the credential provider could not renew its token ({type(cause).__name__})", expires_at=expires_at
+        )
+        error.__cause__ = cause
+        for user in list(self._users):
+            user.renewal_failed(error)
+
+    def leave(self, user: TokenUser) -> None:
+        """Use it no more. Idempotent."""
+        self._users.pop(user, None)
+        if not self._users:
+            self._plan(math.inf)
+
+    def _begin(self, users: Iterable[TokenUser]) -> asyncio.Future[Token | Exception | None] | None:
+        """Ask for a token, in a job of one of these."""
+        self._request = self._loop.create_future()
+        for user in users:
+            if user.spawn(self._ask, "token"):
+                return self._request
+        self._request = None
+        return None
+
+    async def _ask(self) -> None:
+        request = self._request
+        assert request is not None  # noqa: S101  # it is this very one
+        outcome: Token | Exception | None = None
+        try:
+            outcome = await self._answer()
+        finally:
+            self._request = None
+            request.set_result(outcome)
+            if isinstance(outcome, Token):
+                self._take(outcome)
+            elif outcome is not None:
+                self._note_failure(outcome)
+            elif self.token is not None:  # the client was closed; another one shall ask
+                self._plan(self._renew_at)
+
+    async def _answer(self) -> Token | Exception:
+        limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
+        try:
+            async with limit:
+                token = Token(read_credentials(await foreign(self._ask_provider)), self._now())
+        except Exception as error:  # noqa: BLE001  # the provider is the user's code: it may raise anything
+            if isinstance(error, TimeoutError) and limit.expired():
+                text = f"the credential provider gave nothing within {CREDENTIALS_TIMEOUT:g} seconds"
+                return ProviderTimeoutError(text)
+            return error
+        if token.expires_at <= token.obtained_at:
+            return ConfigurationError("the credential provider returned credentials that have ended already")
+        return token
+
+    def _take(self, token: Token) -> None:
+        if token.credentials.expires_at is None:
+            return
+        old, self.token, self._failures = self.token, token, 0
+        is_new = old is None or not old.credentials.is_same_as(token.credentials)
+        self._plan(
+            renewal_time(
+                self._schedule,
+                now=token.obtained_at,
+                expires_at=token.expires_at,
+                refresh_on=token.credentials.refresh_on,
+                is_new=is_new,
+                spread=self._uniform(-1, 1),
+            )
+        )
+        if old is not None and is_new:
+            recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
+            for user in list(self._users):
+                user.token_renewed(recycle_at)
+
+    def _note_failure(self, cause: Exception) -> None:
+        now = self._now()
+        if self.token is None or self.token.expires_at <= now:  # who waited for it is told; the next one asks anew
+            self.token = None
+            self._plan(math.inf)
+            return
+        self._failures += 1
+        left = self.token.expires_at - now
+        pause = pause_after_failure(self._failures, left=left, spread=self._uniform(-1, 1))
+        error = TokenRenewalError(
+            f"the token could not be renewed ({type(cause).__name__}); it ends in {left:.0f} s, and is asked for again "
+            f"in {pause:.1f} s",
+            expires_at=self.token.expires_at,
+        )
+        error.__cause__ = cause
+        self._plan(now + pause)
+        for user in list(self._users):
+            user.renewal_failed(error)
+
+    def _plan(self, renew_at: float) -> None:
+        self._renew_at = renew_at
+        self._timer.set(renew_at if self._users else math.inf)
+
+    def _renew(self) -> None:
+        if self._request is None:
+            self._begin(self._users)

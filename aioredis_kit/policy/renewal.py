@@ -1,0 +1,101 @@
+"""When a token is renewed, how long to wait after that failed, and when a connection with an old one is given up.
+
+Instants are seconds since the epoch, as the end of a token is one.
+
+The server closes a connection whose token has ended: Azure asks for a new one at least 3 minutes before
+(https://learn.microsoft.com/azure/redis/entra-for-authentication). Its own extension for StackExchange.Redis renews
+5 minutes before the end, and so do we; but tokens that live long are renewed earlier, so that an identity provider that
+is down for a while does no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.kinds import to_seconds
+
+_LATEST: Final = 0.95
+"""No token is renewed after more of its life than this."""
+_LEAST_PAUSE: Final = 0.5
+"""How long to wait at least before asking again, in seconds: no schedule makes a loop of it."""
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalSchedule:
+    """When a token is renewed.
+
+    Attributes:
+        ratio: After how much of its life, from 0 to 0.95.
+        margin: How long before its end at the latest, in seconds or as a ``timedelta``; but never before half of its
+            life, and not at all for a token that lives shorter than this.
+        jitter: By how much of the time until then it varies, from 0 to 0.5, so that a fleet does not renew at once.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of range.
+    """
+
+    ratio: float = 0.75
+    margin: float = 300.0
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, most in (("ratio", _LATEST), ("jitter", 0.5)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ConfigurationError(f"{name} must be a number from 0 to {most}, not {value!r}")
+        try:
+            object.__setattr__(self, "margin", to_seconds(self.margin))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"margin must be seconds or a timedelta: {error}") from None
+
+
+def renewal_time(
+    schedule: RenewalSchedule, *, now: float, expires_at: float, refresh_on: float | None, is_new: bool, spread: float
+) -> float:
+    """Return when to renew a token that has just been obtained.
+
+    Args:
+        schedule: The schedule.
+        now: The time.
+        expires_at: When the token ends.
+        refresh_on: When the identity provider wants it to be renewed, if it says so: then not later than that.
+        is_new: Whether it is another one than before. If not, what is left of it counts as a life of its own, and a
+            little time passes in any case.
+        spread: A random number from -1 to 1.
+    """
+    life = max(expires_at - now, 0.0)
+    delay = life * schedule.ratio
+    if life > schedule.margin:
+        delay = min(delay, max(life - schedule.margin, life / 2))
+    if refresh_on is not None:
+        delay = min(delay, max(refresh_on - now, 0.0))
+    delay = min(delay * (1 + schedule.jitter * spread), life * _LATEST)
+    return now + max(delay, min(_LEAST_PAUSE, life / 2) if is_new else _LEAST_PAUSE)
+
+
+def pause_after_failure(failures: int, *, left: float, spread: float) -> float:
+    """Return how long to wait before a renewal that failed is tried again, in seconds.
+
+    It doubles from 1 s to 30 s, ± 20 %; but with a token that ends soon it is a tenth of what is left of that.
+
+    Args:
+        failures: How many have failed in a row.
+        left: How long the present token still lives, in seconds.
+        spread: A random number from -1 to 1.
+    """
+    pause = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 10), _LONGEST_PAUSE) * (1 + 0.2 * spread)
+    return max(min(pause, left / 10), _LEAST_PAUSE) if left > 0 else pause
+
+
+def recycling_time(*, obtained_at: float, expires_at: float) -> float:
+    """Return when a connection is given up that still has a token although there is a newer one.
+
+    Args:
+        obtained_at: When the old token was obtained.
+        expires_at: When it ends.
+    """
+    return expires_at - min(60.0, 0.1 * (expires_at - obtained_at))

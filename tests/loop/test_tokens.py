@@ -1,0 +1,449 @@
+"""Tokens: renewed before they end, and used by connections that are open, between their commands."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import threading
+import weakref
+
+import pytest
+from redis.auth.token import SimpleToken
+from redis.credentials import StreamingCredentialProvider
+
+from aioredis_kit import Credentials, TokenCredentials, create_client
+from aioredis_kit.exceptions import ConnectError, TokenRenewalError
+from aioredis_kit.testing import resp
+from tests.support.blocking import BlockingPeer, accounts, start_blocking, words_on
+from tests.support.broadcaster import Broadcaster
+from tests.support.observing import EventRecord, outcome, turns, until
+from tests.support.virtual_time import EPOCH
+
+LIFE = 240.0
+RENEWAL = 180.0
+"""When a token that lives so long is renewed, without jitter."""
+
+
+class Source:
+    """A provider of numbered tokens.
+
+    Attributes:
+        asked_at: When it was asked.
+        answers: What it does the next times, instead of returning the next token: raises, or returns that.
+    """
+
+    def __init__(self, clock, life=LIFE):
+        self.asked_at = []
+        self.answers = []
+        self.holds = None
+        self._clock = clock
+        self._life = life
+
+    async def get_credentials(self):
+        self.asked_at.append(round(self._clock(), 3))
+        if self.holds is not None:
+            await self.holds.wait()
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        return self.token(len(self.asked_at))
+
+    def token(self, number):
+        return Credentials("app", f"token-{number}", expires_at=EPOCH + self._clock() + self._life)
+
+    @property
+    def provider(self):
+        """With a schedule that has no jitter."""
+        return TokenCredentials(self, jitter=0)
+
+
+@pytest.fixture
+def source(clock, peer):
+    peer.on("AUTH", resp.simple("OK"))
+    return Source(clock)
+
+
+@pytest.fixture
+async def client(make_client, source):
+    return await make_client(credential_provider=source.provider, ping_interval=None, reconnect_strategy=0.0).connect()
+
+
+def authentications(peer):
+    """On which connection which token was used, handshakes included, in order."""
+    found = []
+    for each in peer.commands:
+        words = [word.decode() for word in each.words]
+        if "AUTH" in words and words[-1].startswith("token-"):
+            found.append((each.connection.number, words[-1]))
+    return found
+
+
+# -- renewal ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.pins("case-76")
+async def test_a_token_is_renewed_and_used_on_the_open_connection(clock, peer, source, client):
+    events = EventRecord(client)
+    await asyncio.sleep(RENEWAL + 1)
+    assert source.asked_at == [0, RENEWAL]
+    assert authentications(peer) == [(0, "token-1"), (0, "token-2")]
+    assert events == [("credentials-renewed", EPOCH + RENEWAL + LIFE), ("reauthenticated",)]
+    assert await client.get("k") == b"k"
+    await asyncio.sleep(10 * RENEWAL)
+    assert len(source.asked_at) == 12
+    assert len(authentications(peer)) == 12
+    assert len(peer.connections) == 1
+
+
+async def test_on_every_shared_connection_once(clock, peer, source, make_client):
+    options = {"credential_provider": source.provider, "connections": 3, "ping_interval": None}
+    await make_client(**options).connect()
+    await asyncio.sleep(RENEWAL + 1)
+    assert source.asked_at == [0, RENEWAL]
+    assert sorted(authentications(peer)) == [(number, f"token-{token}") for number in range(3) for token in (1, 2)]
+
+
+@pytest.mark.pins("P1", "P4")
+async def test_in_order_with_the_commands(clock, peer, source, client):
+    """Those before it are answered before it, those after it behind it."""
+    peer.on("GET", None)
+    peer.on("AUTH", None)
+    before = asyncio.create_task(client.with_options(command_timeout=None).get("before"))
+    await peer.wait_for_command("GET")
+    await asyncio.sleep(RENEWAL + 1)
+    behind = asyncio.create_task(client.with_options(command_timeout=None).get("behind"))
+    await peer.wait_for_command("GET", count=2)
+    peer.connections[0].send(resp.bulk("1"), resp.simple("OK"), resp.bulk("2"))
+    assert [await before, await behind] == [b"1", b"2"]
+    assert [each.name for each in peer.commands if each.name in ("GET", "AUTH")] == ["GET", "AUTH", "GET"]
+
+
+@pytest.mark.pins("case-80", "case-81", "P7")
+async def test_a_renewal_that_fails_is_reported_and_tried_again(clock, peer, source, client):
+    """The connection goes on; the error says until when, and names no secret.
+
+    Other than in node-redis there is no renewal that is not tried again while the token lives.
+    """
+    events = EventRecord(client)
+    source.answers = [ValueError("s3cret"), ConnectionError("s3cret")]
+    await asyncio.sleep(RENEWAL + 10)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(source.asked_at[1:])]
+    assert len(pauses) == 2
+    assert 0.8 <= pauses[0] <= 1.2
+    assert 1.6 <= pauses[1] <= 2.4
+    assert events.names == ["error", "error", "credentials-renewed", "reauthenticated"]
+    for error, cause in zip(events.of("error"), (ValueError, ConnectionError), strict=True):
+        assert isinstance(error, TokenRenewalError)
+        assert isinstance(error.__cause__, cause)
+        assert error.expires_at == EPOCH + LIFE
+        assert cause.__name__ in str(error)
+        assert "s3cret" not in str(error)
+    assert len(peer.connections) == 1
+
+
+@pytest.mark.pins("case-82")
+async def test_an_identity_provider_that_is_down_beyond_the_tokens_end(clock, peer, source, client):
+    """The connection lives for as long as the server lets it; the next handshake asks again."""
+    source.answers = [OSError("down")] * 10_000
+    await asyncio.sleep(2 * LIFE)
+    asked = len(source.asked_at)
+    assert client.is_ready
+    assert 10 < asked < 60  # more often towards the end; then not at all
+    await asyncio.sleep(LIFE)
+    assert len(source.asked_at) == asked
+    source.answers = []
+    peer.connections[0].close()
+    await until(lambda: len(peer.connections) == 2 and client.is_ready)
+    assert authentications(peer)[-1] == (1, f"token-{asked + 1}")
+
+
+@pytest.mark.pins("case-76")
+async def test_after_reconnects_there_is_still_one_authentication_for_a_renewal(clock, peer, source, client):
+    for number in range(3):
+        peer.connections[number].close()
+        await until(lambda number=number: len(peer.connections) == number + 2 and client.is_ready)
+    await asyncio.sleep(RENEWAL + 1)
+    assert source.asked_at == [0, RENEWAL]
+    assert authentications(peer) == [*((number, "token-1") for number in range(4)), (3, "token-2")]
+
+
+async def test_the_same_token_again_is_asked_for_later_and_used_once(clock, peer, source, client):
+    source.answers = [Credentials("app", "token-1", expires_at=EPOCH + LIFE)] * 2
+    await asyncio.sleep(RENEWAL + 1)
+    assert authentications(peer) == [(0, "token-1")]
+    await asyncio.sleep(60)
+    assert source.asked_at == [0, RENEWAL, 225, 236.25]  # the ratio of what is left
+    assert [token for _, token in authentications(peer)] == ["token-1", f"token-{len(source.asked_at)}"]
+
+
+async def test_what_ended_already_is_refused(clock, peer, make_client, source):
+    source.answers = [Credentials("app", "token-0", expires_at=EPOCH - 1)]
+    client = make_client(credential_provider=source, reconnect_strategy=1.0)
+    events = EventRecord(client)
+    await client.connect()
+    (error,) = events.of("error")
+    assert isinstance(error, ConnectError)
+    assert "have ended already" in str(error)
+    assert authentications(peer) == [(0, "token-2")]
+
+
+# -- who shares a provider --------------------------------------------------------------------------
+
+
+@pytest.mark.pins("case-75", "case-83", "P6")
+@pytest.mark.parametrize("is_wrapped", [False, True])
+async def test_clients_that_share_a_provider_share_its_tokens(clock, peer, source, make_client, is_wrapped):
+    """One request for all; renewal goes on as long as one of them is open, and no longer."""
+    provider = source.provider if is_wrapped else source
+    clients = [make_client(credential_provider=provider, ping_interval=None) for _ in range(3)]
+    await asyncio.gather(*(client.connect() for client in clients))
+    assert source.asked_at == [0]
+    await clients[0].close()
+    await asyncio.sleep(LIFE)
+    assert len(source.asked_at) == 2
+    assert sorted(authentications(peer)) == [
+        (0, "token-1"),
+        (1, "token-1"),
+        (1, "token-2"),
+        (2, "token-1"),
+        (2, "token-2"),
+    ]
+    for client in clients:
+        await client.close()
+    await asyncio.sleep(10 * LIFE)
+    assert len(source.asked_at) == 2
+
+
+@pytest.mark.pins("P2")
+async def test_concurrent_first_callers_share_the_failure_as_well(clock, peer, source, make_client):
+    source.answers = [ValueError("no")]
+    options = {"credential_provider": source, "reconnect_strategy": False}
+    clients = [make_client(**options) for _ in range(5)]
+    errors = await asyncio.gather(*(client.connect() for client in clients), return_exceptions=True)
+    assert [type(error) for error in errors] == [ConnectError] * 5
+    assert len(source.asked_at) == 1
+
+
+@pytest.mark.pins("P2", "P6")
+async def test_whoever_asks_is_closed(clock, peer, source, make_client):
+    """Another one that waits asks anew."""
+    source.holds = asyncio.Event()
+    first, second = (make_client(credential_provider=source) for _ in range(2))
+    connecting = [asyncio.create_task(client.connect()) for client in (first, second)]
+    await until(lambda: source.asked_at)
+    await first.close()
+    await until(lambda: len(source.asked_at) == 2)
+    source.holds.set()
+    assert await connecting[1] is second
+    assert isinstance(await outcome(connecting[0]), Exception)
+
+
+async def test_a_provider_that_nobody_has_any_more_is_forgotten(clock, peer):
+    """Although clients that are given the same one find each other by it."""
+    source = Source(clock)
+    async with create_client(peer.url, credential_provider=source) as client:
+        await client.get("k")
+    reference = weakref.ref(source)
+    del client, source
+    gc.collect()
+    assert reference() is None
+
+
+# -- providers of redis-py's that renew by themselves ------------------------------------------------
+
+
+class Streaming(StreamingCredentialProvider):
+    """One that tells its only listener, from a thread of its own."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def get_credentials(self):
+        assert threading.current_thread() is not threading.main_thread()
+        self.asked += 1
+        return "app", f"token-{self.asked}"
+
+    def on_next(self, callback):
+        self.next = callback
+
+    def on_error(self, callback):
+        self.error = callback
+
+    def is_streaming(self):
+        return True
+
+    async def push(self, number, *, oid=None, ends=None):
+        claims = {} if oid is None else {"oid": oid}
+        ends = -1 if ends is None else ends * 1000
+        await asyncio.to_thread(self.next, SimpleToken(f"token-{number}", ends, 0, claims))
+
+
+async def test_what_a_streaming_provider_pushes_is_used_by_all_clients(peer, make_client):
+    """It is asked in a thread, at each handshake until it has pushed something."""
+    peer.on("AUTH", resp.simple("OK"))
+    provider = Streaming()
+    clients = [make_client(credential_provider=provider, reconnect_strategy=0.0) for _ in range(2)]
+    for client in clients:
+        await client.connect()
+    assert authentications(peer) == [(0, "token-1"), (1, "token-2")]
+    events = EventRecord(clients[0])
+    await provider.push(9, oid="me", ends=EPOCH * 2)
+    await until(lambda: len(authentications(peer)) == 4)
+    assert sorted(authentications(peer)[2:]) == [(0, "token-9"), (1, "token-9")]
+    assert [each.words[1] for each in peer.commands if each.name == "AUTH"] == [b"me", b"me"]
+    await events.wait_for("reauthenticated")
+    assert events == [("credentials-renewed", EPOCH * 2), ("reauthenticated",)]
+    peer.connections[0].close()
+    await until(lambda: len(peer.connections) == 3)
+    await until(lambda: clients[0].is_ready)
+    assert authentications(peer)[-1] == (2, "token-9")
+    assert provider.asked == 2
+
+
+async def test_a_streaming_provider_without_a_name_keeps_the_user(peer, make_client):
+    peer.on("AUTH", resp.simple("OK"))
+    provider = Streaming()
+    await make_client(credential_provider=provider).connect()
+    await provider.push(9)
+    await until(lambda: len(authentications(peer)) == 2)
+    assert [each.words for each in peer.commands if each.name == "AUTH"] == [(b"AUTH", b"app", b"token-9")]
+
+
+async def test_the_failure_of_a_streaming_provider_is_an_event(peer, make_client):
+    provider = Streaming()
+    client = await make_client(credential_provider=provider).connect()
+    events = EventRecord(client)
+    await asyncio.to_thread(provider.error, ValueError("s3cret"))
+    await events.wait_for("error")
+    (error,) = events.of("error")
+    assert isinstance(error, TokenRenewalError)
+    assert "ValueError" in str(error)
+    assert "s3cret" not in str(error)
+    assert client.is_ready
+
+
+# -- connections that can't simply authenticate -----------------------------------------------------
+
+
+async def test_renewed_during_a_handshake(clock, peer, source, client):
+    """The connection becomes ready with the old token, and authenticates at once."""
+    held = []
+    peer.on("HELLO", lambda received: held.append(received))
+    peer.connections[0].close()
+    await until(lambda: held)
+    await asyncio.sleep(0)
+    renewal = client._core.route(())._renewal
+    renewal._begin([client._core.route(())])
+    await until(lambda: len(source.asked_at) == 2)
+    await turns()
+    peer.on("HELLO", resp.mapping({}))
+    held[0].connection.send(resp.mapping({}))
+    await until(lambda: client.is_ready)
+    await until(lambda: authentications(peer)[-1] == (1, "token-2"))
+
+
+@pytest.mark.pins("P1", "case-77")
+async def test_a_refused_one_leads_to_another_connection(clock, peer, source, client):
+    """What is in flight is answered before. Other than in node-redis, which goes on as the old user."""
+    events = EventRecord(client)
+    peer.on("GET", None)
+    peer.on("AUTH", None)
+    reading = asyncio.create_task(client.with_options(command_timeout=None).get("k"))
+    await peer.wait_for_command("GET")
+    await asyncio.sleep(RENEWAL + 1)
+    assert len(peer.connections) == 1
+    peer.connections[0].send(resp.bulk("v"), resp.error("WRONGPASS invalid username-password pair"))
+    assert await reading == b"v"
+    await until(lambda: len(peer.connections) == 2 and client.is_ready)
+    assert authentications(peer) == [(0, "token-1"), (0, "token-2"), (1, "token-2")]
+    assert "error" in events.names
+
+
+async def test_one_that_is_not_confirmed_is_recycled(clock, peer, source, client):
+    """When a tenth of its life is left."""
+    peer.on("AUTH", None)
+    await asyncio.sleep(LIFE - 25)
+    assert len(peer.connections) == 1
+    peer.connections[0].send(resp.error("ERR late"))
+    await until(lambda: len(peer.connections) == 2 and client.is_ready)
+    assert clock() < LIFE
+
+
+async def test_not_in_the_middle_of_a_transaction(clock, peer, source, client):
+    """It would be queued. It goes out behind EXEC."""
+    for name, answer in (("MULTI", "OK"), ("EXEC", None)):
+        peer.on(name, resp.array() if answer is None else resp.simple(answer))
+    peer.on("INCRBY", resp.simple("QUEUED"))
+    async with client.dedicated() as session:
+        await session.execute_command("MULTI")
+        await asyncio.sleep(RENEWAL + 1)
+        await session.execute_command("INCRBY", "k", 1)
+        await session.execute_command("EXEC")
+        await until(lambda: authentications(peer)[-1] == (1, "token-2"))
+        names = [each.name for each in peer.connections[1].commands]
+        assert names[-4:] == ["MULTI", "INCRBY", "EXEC", "AUTH"]
+
+
+async def test_idle_ones_of_the_dedicated_lane_too(clock, peer, source, client):
+    async with client.dedicated() as session:
+        await session.get("k")
+        await asyncio.sleep(RENEWAL - 10)
+    await asyncio.sleep(11)
+    assert (1, "token-2") in authentications(peer)
+
+
+async def test_a_user_of_the_sessions_own_choice_stays(clock, peer, source, client):
+    async with client.dedicated() as session:
+        await session.execute_command("AUTH", "ada", "s3cret")
+        await asyncio.sleep(RENEWAL + 1)
+        assert (1, "token-2") not in authentications(peer)
+        assert (0, "token-2") in authentications(peer)
+
+
+@pytest.mark.pins("P1", "P3")
+async def test_a_blocked_one_is_unblocked_and_blocks_again(clock, peer, source, client):
+    """For the rest of its time; the caller notices nothing."""
+    blocking = BlockingPeer(peer)
+    task = await start_blocking(blocking, client.blpop("k", 300))
+    await asyncio.sleep(RENEWAL + 1)
+    await until(lambda: blocking.waiting)
+    words = [each for each in words_on(peer.connections[1]) if each.startswith(("BLPOP", "AUTH"))]
+    assert words[:2] == ["BLPOP k 300", "AUTH app token-2"]
+    left = float(words[2].removeprefix("BLPOP k "))
+    assert left == pytest.approx(300 - RENEWAL, abs=1)
+    assert not task.done()
+    blocking.give(resp.array(resp.bulk("k"), resp.bulk("v")))
+    assert await task == (b"k", b"v")
+    assert accounts(client) == (0, 0, 1, 0)
+
+
+async def test_one_that_would_miss_something_goes_on(clock, peer, source, client):
+    """It authenticates when it has returned."""
+    blocking = BlockingPeer(peer)
+    task = await start_blocking(blocking, client.xread({"s": "$"}, block=0))
+    await asyncio.sleep(RENEWAL + 1)
+    assert not blocking.unblocks
+    assert (1, "token-2") not in authentications(peer)
+    blocking.give(resp.null())
+    await task
+    await until(lambda: (1, "token-2") in authentications(peer))
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_the_push_connection(clock, peer, source, make_client, protocol):
+    """Under RESP2 nothing can be sent on it but subscriptions: it connects anew, and the gap is announced."""
+    Broadcaster(peer, protocol)
+    options = {"credential_provider": source.provider, "ping_interval": None, "reconnect_strategy": 0.0}
+    client = await make_client(protocol=protocol, decode_responses=True, **options).connect()
+    async with client.subscribe("news") as messages:
+        await asyncio.sleep(RENEWAL + 1)
+        await until(lambda: len([1 for _, token in authentications(peer) if token == "token-2"]) == 2)
+        if protocol == 3:
+            assert len(peer.connections) == 2
+            assert await messages.get(timeout=0) is None
+        else:
+            assert (await messages.get(timeout=1)).is_gap
+            assert len(peer.connections) == 3
