@@ -114,7 +114,7 @@ async def test_a_fragment_runs(code, redis_url, redis_client):
 def test_the_two_commands_are_there():
     assert "pip install uv && uv run examples/quickstart.py\npip install uv && uv run pytest\n" in blocks("shell")
     assert PROJECT["tool"]["uv"]["default-groups"] == ["dev"]
-    assert "aioredis_kit[testing,uvloop]" in PROJECT["dependency-groups"]["dev"]
+    assert "aioredis_kit[testing,uvloop,entra]" in PROJECT["dependency-groups"]["dev"]
     assert PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
 
 
