@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 64 * 1024
 """How much is joined into one write, in bytes: the transport's high-water mark."""
-_FEW: Final = 512
+_FEW: Final = 1024
 """So many commands, none of them large, are written without a look at their sizes. Nearly always there are fewer."""
 _MANY_WITHDRAWN: Final = 1024
 
