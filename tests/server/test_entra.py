@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from redis_entraid.identity_provider import ManagedIdentityType
 
 from aioredis_kit import create_client
 from aioredis_kit.entra import EntraIdCredentials
-from aioredis_kit.exceptions import ConfigurationError, ConnectError
+from aioredis_kit.exceptions import ConfigurationError, ConnectError, TokenRenewalError
 from tests.support.identity import TokenEndpoint, jwt
 from tests.support.observing import EventRecord
 
@@ -193,3 +194,48 @@ async def test_redis_entraids_own_provider(endpoint, server_with_tokens):
             assert await client.acl_whoami() == "oid-2"
     finally:
         provider._token_mgr.stop()
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((500, {}, "s3cret"), marks=pytest.mark.only_long),
+        pytest.param((200, {}, "garbage s3cret"), marks=pytest.mark.only_long),
+        (200, {}, json.dumps({"access_token": jwt(sub="s3cret"), "expires_on": "2000000000", "token_type": "Bearer"})),
+        pytest.param(
+            (200, {}, json.dumps({"access_token": jwt(oid="s3cret"), "expires_on": "1000000000", "token_type": "B"})),
+            marks=pytest.mark.only_long,
+        ),
+    ],
+    ids=["500", "garbage", "no oid", "ended already"],
+)
+async def test_a_renewal_that_fails_disturbs_nothing(endpoint, server_with_tokens, answer):
+    """Commands go on; the event says what is wrong, and the next attempt mends it."""
+    provider = EntraIdCredentials(ManagedIdentityCredential(retry_total=0), ratio=0.0, margin=0.0, jitter=0.0)
+    async with create_client(server_with_tokens.url, credential_provider=provider, decode_responses=True) as client:
+        events = EventRecord(client)
+        endpoint.answers = [answer]
+        await events.wait_for("error")
+        (error,) = events.of("error")
+        assert isinstance(error, TokenRenewalError)
+        assert error.__cause__ is not None
+        assert error.expires_at == pytest.approx(time.time() + 3600, abs=10)
+        assert "s3cret" not in str(error)
+        assert await client.acl_whoami() == "oid-1"
+        await events.wait_for("reauthenticated")
+        assert await client.acl_whoami() == "oid-3"
+        assert "reconnecting" not in events.names
+    await provider._credential.close()
+
+
+async def test_an_endpoint_that_is_asked_too_often(endpoint, server_with_tokens):
+    """azure-identity waits for as long as it is told to, and nobody notices."""
+    provider = EntraIdCredentials(ManagedIdentityCredential(retry_total=2), ratio=0.0, margin=0.0, jitter=0.0)
+    async with create_client(server_with_tokens.url, credential_provider=provider, decode_responses=True) as client:
+        events = EventRecord(client)
+        endpoint.answers = [(429, {"Retry-After": "1"}, "")]
+        await events.wait_for("reauthenticated")
+        assert await client.acl_whoami() == "oid-3"
+        assert "error" not in events.names
+    await provider._credential.close()
