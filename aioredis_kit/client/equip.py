@@ -16,9 +16,8 @@ from aioredis_kit.transport.dial import Address, Dialler
 from aioredis_kit.wire.encoder import Encoder
 
 if TYPE_CHECKING:
-    import ssl
-
     from aioredis_kit.options import Options
+    from aioredis_kit.transport.tls import TLSContext
 
 LIBRARY: Final = "aioredis_kit"
 
@@ -44,11 +43,11 @@ def equip(options: Options) -> Equipment:
 
 
 def _dialler(options: Options) -> Dialler:
-    context: ssl.SSLContext | None = None
+    context: TLSContext | None = None
     if options.tls is not False:
-        from aioredis_kit.transport.tls import tls_context  # noqa: PLC0415  # ssl takes 10 ms and few clients need it
+        from aioredis_kit.transport.tls import TLSContext  # noqa: PLC0415  # ssl takes 10 ms and few clients need it
 
-        context = tls_context(TLSOptions() if options.tls is True else options.tls)
+        context = TLSContext(TLSOptions() if options.tls is True else options.tls)
     name = options.tls.server_hostname if isinstance(options.tls, TLSOptions) else None
     address = Address(host=options.host, port=options.port, path=options.unix_socket_path)
     return Dialler(address=address, tls=context, server_hostname=name, options=options.socket)

@@ -313,7 +313,7 @@ class PooledTLSConnection(_Belonging, SSLConnection):
         """Note whose connection it is, and take over the context."""
         super().belong(pool, version)
         self._dialler = pool._core.equipment.dialler  # noqa: SLF001  # of this file
-        self.ssl_context.context = self._dialler.tls
+        self.ssl_context.context = None if self._dialler.tls is None else self._dialler.tls.context
 
     def _connection_arguments(self) -> dict[str, Any]:
         arguments = dict(super()._connection_arguments())

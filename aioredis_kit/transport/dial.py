@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aioredis_kit.options import SocketOptions
+    from aioredis_kit.transport.tls import TLSContext
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -52,7 +53,7 @@ class Dialler:
     """
 
     address: Address
-    tls: ssl.SSLContext | None
+    tls: TLSContext | None
     server_hostname: str | None
     options: SocketOptions
 
@@ -79,7 +80,7 @@ class Dialler:
         try:
             self._set_options(sock)
             if self.tls is not None:
-                return await self._secure(sock, self.tls, protocol())
+                return await self._secure(sock, await self.tls.current(), protocol())
             return await loop.create_connection(protocol, sock=sock)
         except BaseException:  # cancelled too: nobody else would close the socket
             sock.close()

@@ -157,6 +157,32 @@ async def test_a_tls_server_that_dies(binary, files):
             assert client.is_ready
 
 
+async def test_certificates_that_are_renewed_on_disk(binary, files):
+    """The next handshake uses them; while they are half written it uses those before."""
+    with RedisServer(binary=binary, tls=files("127.0.0.1"), config=["tls-auth-clients yes"]) as server:
+        own, other = files("client"), files("client")
+        options = TLSOptions(ca_file=str(server.tls.ca), certificate_file=str(own.cert), key_file=str(own.key))
+        async with create_client(server.url, tls=options, reconnect_strategy=0.01) as client:
+            context = client._core.equipment.dialler.tls
+
+            async def reconnect():
+                before = await client.client_id()
+                client._core.route(()).shared.replace_connections("for a test")
+                await until(lambda: client.is_ready)
+                assert await client.client_id() != before
+                return context.context
+
+            first = context.context
+            assert await reconnect() is first
+            own.cert.write_bytes(b"half of it")
+            assert await reconnect() is first
+            own.cert.write_bytes(other.cert.read_bytes())
+            own.key.write_bytes(other.key.read_bytes())
+            second = await reconnect()
+            assert second is not first
+            assert await reconnect() is second
+
+
 @pytest.mark.pins("5.2", "P6")
 @pytest.mark.parametrize("delay", range(0, 30, 3))
 async def test_cancelling_the_tls_handshake(server, delay):

@@ -12,6 +12,7 @@ import trustme
 
 from aioredis_kit.options import Options
 from aioredis_kit.transport.dial import Address, Dialler
+from aioredis_kit.transport.tls import TLSContext
 from tests.support.observing import outcome, sockets_to, turns
 
 
@@ -32,7 +33,7 @@ async def dialler(request, authority):
     loop = asyncio.get_running_loop()
     async with await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=theirs) as listener:
         address = Address(host="127.0.0.1", port=listener.sockets[0].getsockname()[1])
-        yield Dialler(address=address, tls=ours, server_hostname=None, options=Options().socket)
+        yield Dialler(address=address, tls=ours and TLSContext(ours), server_hostname=None, options=Options().socket)
         await turns()
 
 
