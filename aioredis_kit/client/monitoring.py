@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from aioredis_kit.exceptions import ClientClosedError, ConnectionLostError, one_for_each
 from aioredis_kit.kinds import count
+from aioredis_kit.policy.secrets import masked_line
 from aioredis_kit.transport.command import new_command, wait
 from aioredis_kit.wire.machine import Mode
 
@@ -188,7 +189,7 @@ class _Line:
                 raise one_for_each(self._end)
             self._changed.clear()
             await self._changed.wait()
-        return self._lines.popleft()
+        return masked_line(self._lines.popleft())
 
     def close(self) -> None:
         """Close the connection, if that was not done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from aioredis_kit.policy.commands import split_name
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from aioredis_kit.policy.commands import Argument, Arguments
 
 MASK: Final = "***"
+_QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 _SECRET_SETTINGS: Final = ("requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass")
 
 
@@ -27,6 +29,20 @@ def masked(args: Arguments) -> Arguments:
     texts = [_text(word) for word in words]
     secret = set(_secret_places(texts))
     return tuple(MASK if place in secret else word for place, word in enumerate(words)) if secret else args
+
+
+def masked_line(line: bytes) -> bytes:
+    """Return a line of ``MONITOR`` as it may be shown.
+
+    Args:
+        line: When, where and by whom, and the command: each word of it in quotes.
+    """
+    words = _QUOTED.findall(line)
+    shown = masked(tuple(words))
+    if all(one is other for one, other in zip(words, shown, strict=True)):
+        return line
+    start = line.index(b'"')
+    return line[:start] + b" ".join(b'"%s"' % (word.encode() if isinstance(word, str) else word) for word in shown)
 
 
 def _secret_places(words: Sequence[str]) -> Iterator[int]:

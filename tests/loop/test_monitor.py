@@ -59,6 +59,13 @@ async def test_lines_are_told_in_their_order(client, monitored, peer):
     assert await client.get("k") == b"k"
 
 
+@pytest.mark.pins("P7")
+async def test_secrets_are_not_shown(client, monitored):
+    async with client.monitor() as monitor:
+        monitored[0].send(resp.simple('1.5 [0 127.0.0.1:5] "config" "set" "requirepass" "s3 cret"'))
+        assert (await monitor.next_command())["command"] == "config set requirepass ***"
+
+
 async def test_lines_in_the_packet_of_the_answer(client, peer):
     peer.on("MONITOR", resp.simple("OK") + line(1) + line(2))
     async with client.monitor() as monitor:

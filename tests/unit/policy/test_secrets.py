@@ -2,7 +2,7 @@
 
 import pytest
 
-from aioredis_kit.policy.secrets import MASK, masked
+from aioredis_kit.policy.secrets import MASK, masked, masked_line
 
 
 @pytest.mark.pins("P7")
@@ -38,6 +38,22 @@ def test_what_is_shown(command, shown):
         assert " ".join(map(str, by_name)) == shown
 
 
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b'1.5 [0 127.0.0.1:5] "config" "set" "requirepass" "hunter2 \\"x"', b'"config" "set" "requirepass" "***"'),
+        (b'1.5 [0 lua] "ACL" "SETUSER" "ada" ">hunter2" "on"', b'"ACL" "SETUSER" "ada" "***" "on"'),
+        (b'1.5 [0 unix:/s] "set" "k\\"auth" "hunter2"', b'"set" "k\\"auth" "hunter2"'),
+        (b'1.5 [0 [::1]:5] "get" ""', b'"get" ""'),
+    ],
+)
+def test_what_a_monitor_shows(line, shown):
+    start = line[: line.index(b'"')]
+    assert masked_line(line) == start + shown
+
+
 def test_nothing_at_all():
+    assert masked_line(b"") == b""
     assert masked(()) == ()
     assert MASK not in masked((b"GET", memoryview(b"k"), 1, 1.5))
