@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.events import Failed, Renewed
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError, PoolExhaustedError
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from aioredis_kit.transport.command import Command
     from aioredis_kit.wire.encoder import Payload
     from aioredis_kit.wire.handshake import Introduction
+
+
+PATIENCE: Final = 5.0
+"""How long connections may take to authenticate with a new token, in seconds, where the old one has all but ended."""
 
 
 class EndpointOwner(Protocol):
@@ -242,7 +246,8 @@ class Endpoint:
             self._owner.happened(Renewed(credentials.expires_at))
         for lane in (self.shared, self.dedicated, self.push):
             lane.reauthenticate()
-        self._recycling.set(recycle_at)
+        now = self._equipment.now()
+        self._recycling.set(recycle_at if recycle_at > now else now + PATIENCE)
 
     def renewal_failed(self, error: TokenRenewalError) -> None:
         """See ``TokenUser``."""

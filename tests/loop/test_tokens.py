@@ -7,6 +7,7 @@ import gc
 import itertools
 import threading
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from redis.auth.token import SimpleToken
@@ -188,6 +189,43 @@ async def test_what_ended_already_is_refused(clock, peer, make_client, source):
     assert isinstance(error, ConnectError)
     assert "have ended already" in str(error)
     assert authentications(peer) == [(0, "token-2")]
+
+
+async def test_after_a_suspend_the_wall_clock_counts(clock, monkeypatch, peer, make_client):
+    """The machine slept for an hour, and its monotonic clock with it. Within half a minute there is one request."""
+    slept = 0.0
+    clocks = SimpleNamespace(monotonic=asyncio.get_running_loop().time, time=lambda: EPOCH + clock() + slept)
+    monkeypatch.setattr("aioredis_kit.client.equip.time", clocks)
+    peer.on("AUTH", resp.simple("OK"))
+    source = Source(lambda: clock() + slept, life=3600.0)
+    client = await make_client(credential_provider=source.provider, ping_interval=None, connections=3).connect()
+    await asyncio.sleep(10)
+    slept = 3600.0
+    await asyncio.sleep(31)
+    assert len(source.asked_at) == 2
+    assert source.asked_at[1] <= 3600 + 10 + 30
+    assert sorted(authentications(peer)[3:]) == [(number, "token-2") for number in range(3)]
+    assert await client.get("k") == b"k"
+
+
+async def test_after_a_suspend_no_handshake_uses_a_token_that_has_ended(clock, monkeypatch, peer, make_client):
+    slept = 0.0
+    clocks = SimpleNamespace(monotonic=asyncio.get_running_loop().time, time=lambda: EPOCH + clock() + slept)
+    monkeypatch.setattr("aioredis_kit.client.equip.time", clocks)
+    source = Source(lambda: clock() + slept, life=3600.0)
+    options = {
+        "credential_provider": source.provider,
+        "ping_interval": None,
+        "connections": 3,
+        "reconnect_strategy": 0.0,
+    }
+    client = await make_client(**options).connect()
+    slept = 7200.0
+    for connection in peer.connections[:3]:  # the server has closed them
+        connection.close()
+    await until(lambda: len(peer.connections) == 6 and client.is_ready)
+    assert len(source.asked_at) == 2
+    assert {token for number, token in authentications(peer) if number >= 3} == {"token-2"}
 
 
 # -- who shares a provider --------------------------------------------------------------------------
