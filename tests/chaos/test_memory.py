@@ -30,7 +30,9 @@ print(resident_growth(url, int(commands), int(batch)))
 
 
 @pytest.mark.pins("P5")
-@pytest.mark.parametrize("batch", [pytest.param(1, id="sequential"), pytest.param(1000, id="concurrent")])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(1, id="sequential", marks=pytest.mark.only_long), pytest.param(1000, id="concurrent")]
+)
 def test_memory_stays_flat(server, is_long, batch):
     """Memory grows by less than 5 MB over 900 000 commands; over 18 000 by less than 1 MiB, 58 bytes a command."""
     commands, bound = (1_000_000, 5_000_000) if is_long else (20_000, 2**20)

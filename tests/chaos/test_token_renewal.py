@@ -137,7 +137,7 @@ class Load:
 @pytest.mark.parametrize("kind", ["callable", pytest.param("Entra ID", marks=pytest.mark.only_long)])
 async def test_nobody_notices(server, is_long, monkeypatch, kind):
     """Callers, a subscription, a watch and a blocked pop go on; each token is asked for once, and used once a connection."""
-    life, seconds = (LIFE, 60.0) if is_long else (0.8, 3.0)
+    life, seconds = (LIFE, 60.0) if is_long else (0.8, 1.8)
     options = {"connections": 3, "decode_responses": True, "command_timeout": 10}
     async with create_client(server.url) as admin:
         service = TokenService(admin, life)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 _ROOT = Path(__file__).parents[2]
 _CLIENTS = ("floor", "aioredis_kit", "redis-py")
 
@@ -46,6 +48,7 @@ def test_speed_has_all_rounds_of_each_cell_and_a_verdict_per_bound(tmp_path: Pat
     assert "| get | 100 |" in markdown
 
 
+@pytest.mark.only_long
 def test_features_are_measured_beside_redis_py(tmp_path: Path) -> None:
     """Messages with one subscriber, the others with one caller and with ten; the floor program has none of them."""
     cells = "--callers 1 10 --loops asyncio --workloads pipeline pubsub blocking --rounds 1 --seconds 0.02"
@@ -56,6 +59,7 @@ def test_features_are_measured_beside_redis_py(tmp_path: Path) -> None:
     assert len(report["bounds"]) == len(expected)
 
 
+@pytest.mark.only_long
 def test_memory_is_measured_at_rest_and_in_flight(tmp_path: Path) -> None:
     """Growth over both shapes of load and the memory of a command in flight are each judged."""
     report, _ = _run(tmp_path, "memory", "--commands", "2000", "--in-flight", "50")

@@ -229,6 +229,7 @@ async def test_a_renewal_that_fails_disturbs_nothing(endpoint, server_with_token
     await provider._credential.close()
 
 
+@pytest.mark.only_long
 async def test_an_endpoint_that_is_asked_too_often(endpoint, server_with_tokens):
     """azure-identity waits for as long as it is told to, and nobody notices."""
     provider = EntraIdCredentials(ManagedIdentityCredential(retry_total=2), ratio=0.0, margin=0.0, jitter=0.0)

@@ -285,6 +285,7 @@ class TestOwnClient:
     run(project, source, "--asyncio-mode=auto", passed=3)
 
 
+@pytest.mark.only_long
 def test_xdist(project, tmp_path):
     """Each worker has a server of its own."""
     source = f"""
@@ -303,7 +304,10 @@ async def test_one_of_many(redis_client, redis_server, number):
     assert len(seen) == len(set(workers)) == len(set(ports)) == 4
 
 
-@pytest.mark.parametrize(("how", "workers"), [("option", "0"), ("variable", "0"), ("ini", "0"), ("variable", "4")])
+@pytest.mark.parametrize(
+    ("how", "workers"),
+    [("option", "0"), ("variable", "0"), ("ini", "0"), pytest.param("variable", "4", marks=pytest.mark.only_long)],
+)
 def test_foreign_server(project, monkeypatch, how, workers):
     """On a server that runs already, nothing that was there is touched."""
     source = """

@@ -49,6 +49,7 @@ def check_rates(output: str) -> None:
     assert rate > rate_redis_py > 0
 
 
+@pytest.mark.only_long
 def test_it_proves_its_point():
     """Rates beside redis-py's, then a server that is killed, the events, and the account of every increment."""
     done = run_quickstart()

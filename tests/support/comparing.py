@@ -14,13 +14,13 @@ from aioredis_kit import create_client
 COMBINATIONS = [
     pytest.param(
         {**protocol, "legacy_responses": legacy, "decode_responses": decode},
-        marks=() if legacy else pytest.mark.only_long,
+        marks=() if legacy and protocol.get("protocol") != (3 if decode else 2) else pytest.mark.only_long,
     )
     for protocol, legacy, decode in itertools.product(
         ({}, {"protocol": 2}, {"protocol": 3}), (True, False), (False, True)
     )
 ]
-"""Of the options that decide on the shapes of responses. Half of them are left to the long form."""
+"""Of the options that decide on the shapes of responses. Most of them are left to the long form."""
 
 _NUMBERS = frozenset({int, float})
 _TIMES = frozenset({"duration"})
