@@ -139,6 +139,7 @@ async def test_nobody_notices(server, is_long, monkeypatch, kind):
     """Callers, a subscription, a watch and a blocked pop go on; each token is asked for once, and used once a connection."""
     life, seconds = (LIFE, 60.0) if is_long else (0.8, 1.8)
     options = {"connections": 3, "decode_responses": True, "command_timeout": 10}
+    monkeypatch.setattr("aioredis_kit.lanes.dedicated.IDLE_LIFE", 3600)  # a connection that is closed was lost
     async with create_client(server.url) as admin:
         service = TokenService(admin, life)
         async with TokenEndpoint(service.issue_jwt, life=life) as endpoint:
