@@ -55,11 +55,11 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
         lease = await endpoint.dedicated.acquire(traits.name, due, desired)
         endpoint.shared.write_now()
         began = core.equipment.clock()
-        command = new_command(asyncio.get_running_loop(), args, b"", decode=decode, options=options)
         reply = await block(endpoint, lease, args, traits, options, decode=decode)
         if not isinstance(reply, BaseException):
             return reply
         now = core.equipment.clock()
+        command = new_command(asyncio.get_running_loop(), args, b"", decode=decode, options=options)
         if isinstance(reply, ConnectionLostError) and not reply.maybe_executed:
             pass  # the lease was lost in the moment in which it was lent
         elif isinstance(reply, ConnectionLostError):

@@ -467,9 +467,10 @@ class DedicatedLane:
     def reauthenticate(self) -> None:
         """Authenticate with the newest credentials on all connections, between commands. What blocks is interrupted."""
         for lease in list(self._leases):
-            for call in list(lease.calls):
-                call.interrupt()
-            lease.link.reauthenticate()
+            if lease.link.is_outdated:  # not one whose user is of his own choice
+                for call in list(lease.calls):
+                    call.interrupt()
+                lease.link.reauthenticate()
 
     def recycle(self) -> None:
         """Give the connections up that still have old credentials."""

@@ -41,7 +41,7 @@ class TokenCredentials:
     ) -> None:
         self._source = source
         self._schedule = RenewalSchedule(ratio=ratio, margin=margin, jitter=jitter)
-        self._renewals: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Renewal] = weakref.WeakKeyDictionary()
+        self._renewals: dict[asyncio.AbstractEventLoop, Renewal] = {}
 
     async def get_credentials(self) -> Credentials:
         """Ask the provider.
@@ -59,6 +59,8 @@ class TokenCredentials:
     ) -> Renewal:
         """Return what all clients on an event loop share."""
         if loop not in self._renewals:
+            for ended in [each for each in self._renewals if each.is_closed()]:
+                del self._renewals[ended]
             self._renewals[loop] = Renewal(
                 lambda: _ask(self._source), self._schedule, loop=loop, now=now, uniform=uniform
             )

@@ -368,7 +368,8 @@ class PushLane:
     def outdated(self, reason: str) -> None:
         """See ``LinkOwner``. Consumers are told of the gap."""
         if self._connection is not None:
-            self._connection.drop(ConnectionLostError(f"{self._connection.address}: {reason}"))
+            address = self._connection.address
+            self._connection.drop(ConnectionLostError(f"{address}: {reason}", address=address))
 
     def answered(self) -> None:
         """See ``LinkOwner``."""

@@ -166,7 +166,7 @@ def test_use_in_a_forked_child(redis_url):
                     os._exit(code)
             while os.waitpid(pid, os.WNOHANG) == (0, 0):
                 assert await client.get("k") == b"parent"
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # between two looks at the child
             for _ in range(10):
                 assert await client.get("k") == b"parent"
             os.close(reader), os.close(writer)

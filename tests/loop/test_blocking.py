@@ -178,12 +178,12 @@ async def test_a_blocked_connection_is_not_pinged(clock, blocking, make_client):
     """It can't answer. The shared one is pinged all the time; the lease again when it is free."""
     client = await make_client(ping_interval=10, ping_timeout=2).connect()
     task = await start_blocking(blocking, client.blpop("k", 0))
-    await asyncio.sleep(300)
+    await asyncio.sleep(300)  # of virtual time: 30 intervals
     assert words_on(blocking.peer.connections[1], handshakes=True).count("PING") == 1  # of the handshake
     assert words_on(blocking.peer.connections[0], handshakes=True).count("PING") > 25
     blocking.give(ELEMENT)
     assert await task == (b"k", b"v")
-    await asyncio.sleep(21)
+    await asyncio.sleep(21)  # of virtual time: two intervals
     assert words_on(blocking.peer.connections[1], handshakes=True).count("PING") > 1
 
 

@@ -63,7 +63,7 @@ async def test_nothing_outlives_the_end(peer, make_client, end):
 
     @client.on("end")
     async def _listen():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # it is still at work when the client has ended
 
     await client.get("k")
     pending = [await issue(peer, client, "SLOW", number) for number in range(3)]

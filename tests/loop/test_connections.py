@@ -254,7 +254,7 @@ async def test_a_stalled_link_is_dropped_and_the_others_are_not(clock, peer, mak
     stalled = await link_of(peer, client, "k0")
     stalled.pause_reading()
     assert isinstance(await outcome(client.get("k0")), CommandTimeoutError)
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.1)  # of virtual time: ping_timeout, and a moment
     assert await client.get("k0") == b"k0"
     assert clock() < 5
     assert len(peer.connections) == 3

@@ -42,7 +42,7 @@ async def test_every_command_ends_by_its_deadline(peer, clock, make_client):
     tasks = []
     for timeout in (5, 0.001, 3, 0.03, 0.02, 4.99, 1.01, 1):
         tasks.append(asyncio.create_task(ask(timeout)))
-        await asyncio.sleep(0.013)
+        await asyncio.sleep(0.013)  # of virtual time: so that deadlines fall at odd moments
     late = await asyncio.gather(*tasks)
     assert all(-0.001 <= each <= LATE for each in late), late
 

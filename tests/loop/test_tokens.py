@@ -15,7 +15,7 @@ from redis.credentials import StreamingCredentialProvider
 
 from aioredis_kit import Credentials, TokenCredentials, create_client
 from aioredis_kit.exceptions import ConnectError, TokenRenewalError
-from aioredis_kit.testing import resp
+from aioredis_kit.testing import ScriptedPeer, resp
 from tests.support.blocking import BlockingPeer, accounts, start_blocking, words_on
 from tests.support.broadcaster import Broadcaster
 from tests.support.observing import EventRecord, outcome, turns, until
@@ -290,6 +290,19 @@ async def test_a_provider_that_nobody_has_any_more_is_forgotten(clock, peer):
     assert reference() is None
 
 
+def test_a_provider_outlives_event_loops():
+    """Each has its own tokens, and what was kept for one that is closed is let go of."""
+    provider = TokenCredentials(lambda: ("app", "s3cret"))
+    for _ in range(3):
+        asyncio.run(_use(provider))
+    assert len(provider._renewals) == 1
+
+
+async def _use(provider):
+    async with ScriptedPeer() as peer, create_client(peer.url, credential_provider=provider) as client:
+        assert await client.ping() is True
+
+
 # -- providers of redis-py's that renew by themselves ------------------------------------------------
 
 
@@ -435,8 +448,13 @@ async def test_idle_ones_of_the_dedicated_lane_too(clock, peer, source, client):
 
 async def test_a_user_of_the_sessions_own_choice_stays(clock, peer, source, client):
     async with client.dedicated() as session:
+        blocking = BlockingPeer(peer)
         await session.execute_command("AUTH", "ada", "s3cret")
+        task = await start_blocking(blocking, session.blpop("k", 0))
         await asyncio.sleep(RENEWAL + 1)
+        assert not blocking.unblocks
+        blocking.give(resp.null())
+        assert await task is None
         assert (1, "token-2") not in authentications(peer)
         assert (0, "token-2") in authentications(peer)
 

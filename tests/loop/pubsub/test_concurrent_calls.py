@@ -49,7 +49,7 @@ async def test_the_first_of_two_who_subscribe_is_late(clock, make_client, broadc
     broadcaster.hold("SUBSCRIBE")
     begun = clock()
     first = asyncio.create_task(pubsub.subscribe("a"))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # of virtual time: half of the first one's
     second = asyncio.create_task(pubsub.subscribe("a"))
     for task, end in ((first, 1.0), (second, 1.5)):
         assert isinstance(await outcome(task), CommandTimeoutError)
