@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aioredis_kit.options import TLSOptions
     from aioredis_kit.pubsub.message import Message
     from aioredis_kit.pubsub.subscription import Subscription
+    from aioredis_kit.statistics import Statistics
 
 _MODULES = {
     "ClientState": "client.base",
@@ -43,6 +44,7 @@ _MODULES = {
     "CredentialProvider": "credentials",
     "Credentials": "credentials",
     "Message": "pubsub.message",
+    "Statistics": "statistics",
     "Subscription": "pubsub.subscription",
     "TokenCredentials": "lanes.providers",
     "TLSOptions": "options",
@@ -91,6 +93,7 @@ __all__ = [  # the names are all strings
     "ReconnectStrategyError",
     "RedisClient",
     "ReplyProtocolError",
+    "Statistics",
     "Subscription",
     "TLSOptions",
     "TimeoutDiagnosis",

@@ -43,9 +43,9 @@ async def main() -> bool:
 async def many_at_once(url: str) -> None:
     print("SET, GET, INCR, HSET and ECHO, all issued at once:")
     async with create_client(url, decode_responses=True) as client:
-        writes_before = client.socket_writes
+        writes_before = client.statistics().socket_writes
         await measure("aioredis_kit, 1 connection", client, 20_000)
-        print(f"  … in {client.socket_writes - writes_before} socket writes")
+        print(f"  … in {client.statistics().socket_writes - writes_before} socket writes")
 
         url = re.sub("^(valkey|garnet)", "redis", url)
         pool = BlockingConnectionPool.from_url(url, max_connections=POOL_SIZE, timeout=60, decode_responses=True)

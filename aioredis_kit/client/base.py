@@ -34,6 +34,7 @@ from aioredis_kit.exceptions import (
     one_for_each,
 )
 from aioredis_kit.pubsub.listening import Listening
+from aioredis_kit.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,20 +111,9 @@ class ClientCore(Issuer):
         """See ``RedisClient.is_ready``."""
         return self.loop is not None and self._life is not None and self._life.router.is_ready
 
-    @property
-    def socket_writes(self) -> int:
-        """See ``RedisClient.socket_writes``."""
-        return 0 if self._life is None else self._life.router.socket_writes
-
-    @property
-    def orphaned_replies(self) -> int:
-        """See ``RedisClient.orphaned_replies``."""
-        return 0 if self._life is None else self._life.router.route(()).dedicated.orphaned_replies
-
-    @property
-    def unknown_outcomes(self) -> int:
-        """See ``RedisClient.unknown_outcomes``."""
-        return 0 if self._life is None else self._life.router.route(()).dedicated.unknown_outcomes
+    def statistics(self) -> Statistics:
+        """See ``RedisClient.statistics``."""
+        return Statistics() if self._life is None else self._life.router.statistics()
 
     def forget_plans(self) -> None:
         """Make all plans anew, those of sessions too."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
     from aioredis_kit.client.plans import Plan
+    from aioredis_kit.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -258,24 +259,13 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         return self._core.is_ready
 
     @property
-    def socket_writes(self) -> int:
-        """How many times it wrote to a socket since it was last opened: many commands share one write."""
-        return self._core.socket_writes
-
-    @property
-    def orphaned_replies(self) -> int:
-        """How many replies came to blocking commands whose callers had gone, since it was last opened."""
-        return self._core.orphaned_replies
-
-    @property
-    def unknown_outcomes(self) -> int:
-        """How many blocking commands ended without anybody knowing what they had done, since it was last opened."""
-        return self._core.unknown_outcomes
-
-    @property
     def state(self) -> ClientState:
         """What it is doing."""
         return self._core.state
+
+    def statistics(self) -> Statistics:
+        """Return what it has done since it was last opened, as numbers."""
+        return self._core.statistics()
 
     async def __aenter__(self) -> Self:
         """Connect. May be entered several times; the last exit closes.

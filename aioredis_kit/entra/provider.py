@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    from tenacity.wait import WaitBaseT
+
 SCOPE: Final = "https://redis.azure.com/.default"
 """Whom tokens are for: Redis on Azure (https://learn.microsoft.com/azure/redis/entra-for-authentication)."""
 
@@ -41,13 +43,14 @@ class EntraIdCredentials(TokenCredentials):
         ratio: After how much of its life a token is renewed, from 0 to 0.95.
         margin: How long before its end at the latest, in seconds; but never before half of its life.
         jitter: By how much of the time until then it varies, from 0 to 0.5.
+        backoff: How long to wait after a renewal that failed: as ``TokenCredentials``.
 
     Raises:
         ConfigurationError: azure-identity is not installed and has to make the credential; the credential can't give
             tokens; or a value is out of range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the schedule's four are passed on
         self,
         credential: Any = None,
         *,
@@ -58,8 +61,9 @@ class EntraIdCredentials(TokenCredentials):
         ratio: float = 0.75,
         margin: float = 300.0,
         jitter: float = 0.1,
+        backoff: WaitBaseT | None = None,
     ) -> None:
-        super().__init__(self._obtain, ratio=ratio, margin=margin, jitter=jitter)
+        super().__init__(self._obtain, ratio=ratio, margin=margin, jitter=jitter, backoff=backoff)
         if credential is None:
             _check_installed()
         elif not callable(getattr(credential, "get_token_info", None) or getattr(credential, "get_token", None)):

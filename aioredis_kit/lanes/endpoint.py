@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aioredis_kit.events import Failed, Renewed
+from aioredis_kit.events import Failed, Reauthenticated, Renewed
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError, PoolExhaustedError
 from aioredis_kit.lanes.blocking import Unblocker
 from aioredis_kit.lanes.dedicated import DedicatedLane
@@ -19,6 +19,7 @@ from aioredis_kit.lanes.push import PushLane
 from aioredis_kit.lanes.renewal import ProviderTimeoutError, WallTimer
 from aioredis_kit.lanes.shared import SharedLane
 from aioredis_kit.policy.retry import may_repeat
+from aioredis_kit.statistics import Statistics
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Endpoint:
         self._latest_fence: Fence | None = None  # that may not have ended
         provider = options.credential_provider
         self._renewal = None if provider is None else renewal_of(provider, loop, equipment.now, equipment.uniform)
+        self._renewals = 0
+        self._failed_renewals = 0
+        self._reauthentications = 0
         self._recycling = WallTimer(loop, self._recycle, equipment.now)
         self.desired = Desired(
             credentials=options.credentials,
@@ -130,6 +134,19 @@ class Endpoint:
         await self.shared.wait_closed()
         await self.dedicated.wait_closed()
         await self.push.wait_closed()
+
+    def statistics(self) -> Statistics:
+        """Return what it has done."""
+        credentials = self.newest_credentials()
+        return Statistics(
+            socket_writes=sum(queue.link.writes for queue in self.shared.queues),
+            orphaned_replies=self.dedicated.orphaned_replies,
+            unknown_outcomes=self.dedicated.unknown_outcomes,
+            renewals=self._renewals,
+            failed_renewals=self._failed_renewals,
+            reauthentications=self._reauthentications,
+            token_expires_at=None if credentials is None else credentials.expires_at,
+        )
 
     def leave_replica(self) -> bool:
         """Connect anew, because the server turned read-only; return whether that may help.
@@ -241,6 +258,7 @@ class Endpoint:
 
     def token_renewed(self, recycle_at: float) -> None:
         """See ``TokenUser``."""
+        self._renewals += 1
         credentials = self.newest_credentials()
         if credentials is not None and credentials.expires_at is not None:
             self._owner.happened(Renewed(credentials.expires_at))
@@ -251,6 +269,7 @@ class Endpoint:
 
     def renewal_failed(self, error: TokenRenewalError) -> None:
         """See ``TokenUser``."""
+        self._failed_renewals += 1
         self._owner.happened(Failed(error))
 
     def _recycle(self) -> None:
@@ -266,6 +285,7 @@ class Endpoint:
 
     def happened(self, event: Event) -> None:
         """See ``SharedLaneOwner``."""
+        self._reauthentications += isinstance(event, Reauthenticated)
         self._owner.happened(event)
 
     def became_ready(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from tenacity.wait import WaitBaseT
+
     from aioredis_kit.credentials import CredentialSource
 
 
@@ -31,16 +33,25 @@ class TokenCredentials:
         ratio: After how much of its life a token is renewed, from 0 to 0.95.
         margin: How long before its end at the latest, in seconds; but never before half of its life.
         jitter: By how much of the time until then it varies, from 0 to 0.5.
+        backoff: How long to wait after a renewal that failed: one of tenacity's wait objects, such as
+            ``wait_fixed(5)``. ``None``: 1 s, doubling up to 30 s, ± 20 %. It is cut to a tenth of what is left of the
+            token.
 
     Raises:
         ConfigurationError: A value is of another type or out of range.
     """
 
     def __init__(
-        self, source: CredentialSource, *, ratio: float = 0.75, margin: float = 300.0, jitter: float = 0.1
+        self,
+        source: CredentialSource,
+        *,
+        ratio: float = 0.75,
+        margin: float = 300.0,
+        jitter: float = 0.1,
+        backoff: WaitBaseT | None = None,
     ) -> None:
         self._source = source
-        self._schedule = RenewalSchedule(ratio=ratio, margin=margin, jitter=jitter)
+        self._schedule = RenewalSchedule(ratio=ratio, margin=margin, jitter=jitter, backoff=backoff)
         self._renewals: dict[asyncio.AbstractEventLoop, Renewal] = {}
 
     async def get_credentials(self) -> Credentials:

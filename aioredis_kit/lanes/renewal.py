@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aioredis_kit.credentials import read_credentials
 from aioredis_kit.exceptions import ConfigurationError, TokenRenewalError
-from aioredis_kit.policy.renewal import pause_after_failure, recycling_time, renewal_time
+from aioredis_kit.kinds import to_seconds
+from aioredis_kit.policy.renewal import default_pause, make_backoff, pause_after_failure, recycling_time, renewal_time
 from aioredis_kit.transport.tasks import foreign
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class Renewal:
         self._users: dict[TokenUser, None] = {}
         self._request: asyncio.Future[Token | Exception | None] | None = None
         self._failures = 0
+        self._failing_since = 0.0
+        self._backoff = make_backoff(schedule, uniform)
         self._renew_at = math.inf
         self._timer = WallTimer(loop, self._renew, now)
 
@@ -265,9 +268,11 @@ class Renewal:
             self.token = None
             self._plan(math.inf)
             return
-        self._failures += 1
+        if not self._failures:
+            self._failing_since = now
         left = self.token.expires_at - now
-        pause = pause_after_failure(self._failures, left=left, spread=self._uniform(-1, 1))
+        pause = pause_after_failure(self._wanted_pause(cause, now), left=left)
+        self._failures += 1
         error = TokenRenewalError(
             f"the token could not be renewed ({type(cause).__name__}); it ends in {left:.0f} s, and is asked for again "
             f"in {pause:.1f} s",
@@ -277,6 +282,16 @@ class Renewal:
         self._plan(now + pause)
         for user in list(self._users):
             user.renewal_failed(error)
+
+    def _wanted_pause(self, cause: Exception, now: float) -> float:
+        try:
+            return to_seconds(self._backoff(self._failures, cause, now - self._failing_since))
+        except Exception as error:  # noqa: BLE001  # a wait object may be the user's own code
+            failure = TokenRenewalError(f"the backoff can't be used ({type(error).__name__})", expires_at=None)
+            failure.__cause__ = error
+            for user in list(self._users):
+                user.renewal_failed(failure)
+            return default_pause(self._failures, self._uniform)
 
     def _plan(self, renew_at: float) -> None:
         self._renew_at = renew_at

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aioredis_kit.exceptions import AuthenticationFailedError
 from aioredis_kit.kinds import to_seconds
+from aioredis_kit.policy.backoff import tenacity_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from tenacity.stop import StopBaseT
-    from tenacity.wait import WaitBaseT
 
     from aioredis_kit.options import Options, ReconnectStrategy, StrategyAnswer
 
@@ -66,15 +64,14 @@ def make_strategy(option: ReconnectStrategy | None, uniform: Uniform) -> Strateg
     if option is None:
         return Strategy(lambda retries, _cause, _elapsed: default_delay(retries, uniform), is_default=True)
     if isinstance(option, tuple):
-        return _with_tenacity(*option)
+        return Strategy(tenacity_backoff(*option))
     if not callable(option):
         return Strategy(lambda _retries, _cause, _elapsed: option)
 
-    from tenacity.stop import stop_never  # noqa: PLC0415  # few need it, and it takes 10 ms
-    from tenacity.wait import wait_base  # noqa: PLC0415  # see above
+    from tenacity.wait import wait_base  # noqa: PLC0415  # few need it, and it takes 10 ms
 
     if isinstance(option, wait_base):
-        return _with_tenacity(option, stop_never)
+        return Strategy(tenacity_backoff(option))
     return Strategy(lambda retries, cause, _elapsed: option(retries, cause))
 
 
@@ -128,21 +125,3 @@ def _is_certificate_refused(cause: BaseException | None) -> bool:
         seen.add(id(cause))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return False
-
-
-def _with_tenacity(wait: WaitBaseT, stop: StopBaseT) -> Strategy:
-    from tenacity import RetryCallState, Retrying  # noqa: PLC0415  # few need it, and it takes 10 ms
-
-    retrying = Retrying(wait=wait, stop=stop)
-
-    def ask(retries: int, cause: Exception, elapsed: float) -> StrategyAnswer:
-        state = RetryCallState(retrying, fn=None, args=(), kwargs={})
-        state.attempt_number = retries + 1
-        state.set_exception((type(cause), cause, cause.__traceback__))
-        # Our clock instead of tenacity's: only the difference matters.
-        state.start_time, state.outcome_timestamp = 0.0, elapsed
-        # In tenacity's order: a stop may look at the sleep that would come next.
-        state.upcoming_sleep = wait(state)
-        return False if stop(state) else state.upcoming_sleep
-
-    return Strategy(ask)

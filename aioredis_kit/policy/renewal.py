@@ -11,10 +11,18 @@ is down for a while does no harm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.kinds import to_seconds
+from aioredis_kit.policy.backoff import tenacity_backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenacity.wait import WaitBaseT
+
+    from aioredis_kit.policy.backoff import Backoff
 
 _LATEST: Final = 0.95
 """No token is renewed after more of its life than this."""
@@ -33,6 +41,8 @@ class RenewalSchedule:
         margin: How long before its end at the latest, in seconds or as a ``timedelta``; but never before half of its
             life, and not at all for a token that lives shorter than this.
         jitter: By how much of the time until then it varies, from 0 to 0.5, so that a fleet does not renew at once.
+        backoff: How long to wait after a renewal that failed: one of tenacity's wait objects. ``None``: 1 s, doubling
+            up to 30 s, ± 20 %. Near the token's end the waits are shorter: see ``pause_after_failure``.
 
     Raises:
         ConfigurationError: A value is of another type or out of range.
@@ -41,6 +51,7 @@ class RenewalSchedule:
     ratio: float = 0.75
     margin: float = 300.0
     jitter: float = 0.1
+    backoff: WaitBaseT | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("ratio", _LATEST), ("jitter", 0.5)):
@@ -51,6 +62,8 @@ class RenewalSchedule:
             object.__setattr__(self, "margin", to_seconds(self.margin))
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"margin must be seconds or a timedelta: {error}") from None
+        if self.backoff is not None and not _is_wait(self.backoff):
+            raise ConfigurationError(f"backoff must be one of tenacity's wait objects, not {self.backoff!r}")
 
 
 def renewal_time(
@@ -77,18 +90,38 @@ def renewal_time(
     return now + max(delay, min(_LEAST_PAUSE, life / 2) if is_new else _LEAST_PAUSE)
 
 
-def pause_after_failure(failures: int, *, left: float, spread: float) -> float:
-    """Return how long to wait before a renewal that failed is tried again, in seconds.
-
-    It doubles from 1 s to 30 s, ± 20 %; but with a token that ends soon it is a tenth of what is left of that.
+def make_backoff(schedule: RenewalSchedule, uniform: Callable[[float, float], float]) -> Backoff:
+    """Return what says how long to wait after a renewal that failed.
 
     Args:
-        failures: How many have failed in a row.
-        left: How long the present token still lives, in seconds.
-        spread: A random number from -1 to 1.
+        schedule: The schedule.
+        uniform: Returns a random number between two, as ``random.uniform`` does.
     """
-    pause = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 10), _LONGEST_PAUSE) * (1 + 0.2 * spread)
-    return max(min(pause, left / 10), _LEAST_PAUSE) if left > 0 else pause
+    if schedule.backoff is not None:
+        return tenacity_backoff(schedule.backoff)
+    return lambda failures, _cause, _elapsed: default_pause(failures, uniform)
+
+
+def default_pause(failures: int, uniform: Callable[[float, float], float]) -> float:
+    """Return a wait in seconds that doubles from 1 s to 30 s, ± 20 %.
+
+    Args:
+        failures: How many have failed in a row before the latest.
+        uniform: Returns a random number between two, as ``random.uniform`` does.
+    """
+    return min(_FIRST_PAUSE * 2.0 ** min(failures, 10), _LONGEST_PAUSE) * uniform(0.8, 1.2)
+
+
+def pause_after_failure(wanted: float, *, left: float) -> float:
+    """Return how long to wait before a renewal that failed is tried again, in seconds.
+
+    Not longer than a tenth of what is left of the present token, but half a second at least.
+
+    Args:
+        wanted: How long the backoff says.
+        left: How long the token still lives, in seconds.
+    """
+    return max(min(wanted, left / 10), _LEAST_PAUSE)
 
 
 def recycling_time(*, obtained_at: float, expires_at: float) -> float:
@@ -99,3 +132,9 @@ def recycling_time(*, obtained_at: float, expires_at: float) -> float:
         expires_at: When it ends.
     """
     return expires_at - min(60.0, 0.1 * (expires_at - obtained_at))
+
+
+def _is_wait(value: object) -> bool:
+    from tenacity.wait import wait_base  # noqa: PLC0415  # few need it, and it takes 10 ms
+
+    return isinstance(value, wait_base)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.policy.commands import Arguments
+    from aioredis_kit.statistics import Statistics
     from aioredis_kit.transport.command import Command, Taker
 
 
@@ -19,11 +20,6 @@ class Router(Protocol):
     @property
     def lane(self) -> Taker:
         """Where commands are dispatched to: the lane of the one address, or what chooses among several."""
-        ...
-
-    @property
-    def socket_writes(self) -> int:
-        """How many times commands were written to a socket."""
         ...
 
     @property
@@ -37,6 +33,10 @@ class Router(Protocol):
 
     def report(self, command: Command, error: Exception) -> bool:
         """Take an error reply into account; return whether the command may go out again because of it."""
+        ...
+
+    def statistics(self) -> Statistics:
+        """Return what its endpoints have done."""
         ...
 
     def expect_timeout(self, shortest: float) -> None:

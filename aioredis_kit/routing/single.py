@@ -20,15 +20,11 @@ class SingleRouter:
         self._endpoint = endpoint
         self.lane = endpoint.shared.lane
         self.expect_timeout = endpoint.shared.expect_timeout
+        self.statistics = endpoint.statistics
         self.start = endpoint.start
         self.close = endpoint.close
         self.destroy = endpoint.destroy
         self.wait_closed = endpoint.wait_closed
-
-    @property
-    def socket_writes(self) -> int:
-        """See ``Router``."""
-        return sum(queue.link.writes for queue in self._endpoint.shared.queues)
 
     @property
     def is_ready(self) -> bool:

@@ -108,7 +108,7 @@ async def test_every_element_is_delivered_or_left_or_reported(server, rng, is_lo
         await until(lambda: lease_count(client)[1] == 0)
         left = [(await pusher.lrange(name, 0, -1))[0].decode() async for name in pusher.scan_iter("pop:*", count=1000)]
         opened = (await pusher.info("stats"))["total_connections_received"] - connections
-        unknown, orphaned = client.unknown_outcomes, client.orphaned_replies
+        unknown, orphaned = client.statistics().unknown_outcomes, client.statistics().orphaned_replies
     outcomes = {"delivered": len(fates.delivered), "orphaned": len(fates.orphaned), "left": len(left)}
     print(f"{len(fates.pushed)} pops in {time.monotonic() - began:.1f} s: {outcomes}, {opened} connections")
     assert Counter(fates.delivered + fates.orphaned + left) == Counter(fates.pushed)
@@ -156,7 +156,7 @@ async def test_nothing_is_lost_unseen_under_kills(server, rng, is_long):
         await until(lambda: lease_count(client)[1] == 0)
         left = [each.decode() for each in await admin.lrange("q", 0, -1)]
         count = int(await admin.execute_command("LLEN", "q"))
-        unknown = client.unknown_outcomes + outcomes["unknown"]
+        unknown = client.statistics().unknown_outcomes + outcomes["unknown"]
     pushed = next(elements)
     found = Counter(delivered + orphaned + left)
     print(f"{pushed} pushed: {len(delivered)} delivered, {len(orphaned)} orphaned, {count} left, {dict(outcomes)}")

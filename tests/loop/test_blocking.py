@@ -292,7 +292,7 @@ async def test_one_that_can_not_be_unblocked_is_closed_and_counted(clock, blocki
     assert isinstance(await outcome(task), asyncio.CancelledError)
     assert clock() - began < 0.01
     await blocking.peer.connections[1].wait_closed(timeout=HOUR)
-    await until(lambda: client.unknown_outcomes)
+    await until(lambda: client.statistics().unknown_outcomes)
     assert clock() - began == pytest.approx(0.0 if b"NOPERM" in (answer or b"") else 1.0, abs=0.1)
     assert accounts(client) == (0, 1, 0, 0)
     assert events == []
@@ -308,7 +308,7 @@ async def test_a_server_that_does_not_tell_the_connections_number(blocking, make
     client = await make_client().connect()
     task = await start_blocking(blocking, client.blpop("k", 0))
     task.cancel()
-    await until(lambda: client.unknown_outcomes == 1)
+    await until(lambda: client.statistics().unknown_outcomes == 1)
     assert lease_count(client) == (0, 0)
 
 
@@ -329,7 +329,7 @@ async def test_lost_while_it_is_being_unblocked(blocking, client):
     blocking.peer.on("CLIENT UNBLOCK", lambda _: blocking.peer.connections[1].close())
     task = await start_blocking(blocking, client.blpop("k", 0))
     task.cancel()
-    await until(lambda: client.unknown_outcomes == 1)
+    await until(lambda: client.statistics().unknown_outcomes == 1)
     await until(lambda: lease_count(client) == (0, 0))
 
 
@@ -365,12 +365,12 @@ async def test_an_unblock_that_is_late_does_not_end_the_next_command(blocking, c
     task.cancel()
     await until(lambda: unblocks)
     blocking.give(ELEMENT)
-    await until(lambda: client.orphaned_replies)
+    await until(lambda: client.statistics().orphaned_replies)
     await turns()
     assert lease_count(client) == (1, 1)
     blocking.peer.connections[0].send(resp.integer(0))
     await until(lambda: lease_count(client) == (1, 0))
-    assert client.unknown_outcomes == 0
+    assert client.statistics().unknown_outcomes == 0
 
 
 @pytest.mark.pins("P5")
@@ -390,7 +390,7 @@ async def test_cancelled_many_times_with_a_limit_of_three(blocking, make_client)
     for _ in tasks:
         blocking.give(ELEMENT)
     assert await asyncio.gather(*tasks) == [(b"k", b"v")] * 3
-    assert client.unknown_outcomes == 0
+    assert client.statistics().unknown_outcomes == 0
     assert lease_count(client) == (3, 0)
 
 
@@ -405,7 +405,7 @@ async def test_one_that_takes_something_is_not_sent_again(blocking, client):
     assert isinstance(error, ConnectionLostError)
     assert error.maybe_executed is True
     assert lease_count(client) == (0, 0)
-    assert client.unknown_outcomes == 0  # its caller knows
+    assert client.statistics().unknown_outcomes == 0  # its caller knows
 
 
 @pytest.mark.pins("4.11")

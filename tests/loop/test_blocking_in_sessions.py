@@ -156,4 +156,4 @@ async def test_an_unblock_that_is_late_does_not_end_the_sessions_next_command(bl
         assert words_on(blocking.peer.connections[1]) == ["BLPOP a 0", "BLPOP b 0"]
         blocking.give(resp.null())
         assert await second is None
-    assert client.orphaned_replies == 1
+    assert client.statistics().orphaned_replies == 1

@@ -178,7 +178,7 @@ async def test_cancelled_behind_it_what_it_took_is_reported(blocking, client):
     await outcome(task)
     await events.wait_for("reply-orphaned")
     assert events == [("reply-orphaned", ("BLPOP", "k1", 0), [b"k", b"v"])]
-    assert client.orphaned_replies == 1
+    assert client.statistics().orphaned_replies == 1
 
 
 @pytest.mark.pins("P1", "P3")
@@ -195,7 +195,7 @@ async def test_what_takes_nothing_leaves_nothing_behind(blocking, client):
     peer.connections[1].send(resp.null())
     await until(lambda: lease_count(client)[1] == 0)
     assert events == []
-    assert client.orphaned_replies == 0
+    assert client.statistics().orphaned_replies == 0
 
 
 @pytest.mark.pins("4.14")

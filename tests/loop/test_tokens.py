@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 from redis.auth.token import SimpleToken
 from redis.credentials import StreamingCredentialProvider
+from tenacity import wait_fixed
+from tenacity.wait import wait_base
 
 from aioredis_kit import Credentials, TokenCredentials, create_client
 from aioredis_kit.exceptions import ConnectError, TokenRenewalError
@@ -143,6 +145,36 @@ async def test_a_renewal_that_fails_is_reported_and_tried_again(clock, peer, sou
         assert cause.__name__ in str(error)
         assert "s3cret" not in str(error)
     assert len(peer.connections) == 1
+    numbers = client.statistics()
+    assert (numbers.renewals, numbers.failed_renewals, numbers.reauthentications) == (1, 2, 1)
+    assert EPOCH + RENEWAL + LIFE < numbers.token_expires_at < EPOCH + RENEWAL + LIFE + 5
+
+
+async def test_a_backoff_of_tenacitys(clock, peer, source, make_client):
+    provider = TokenCredentials(source, jitter=0, backoff=wait_fixed(3))
+    await make_client(credential_provider=provider, ping_interval=None).connect()
+    source.answers = [OSError()] * 2
+    await asyncio.sleep(RENEWAL + 7)
+    assert source.asked_at == [0, RENEWAL, RENEWAL + 3, RENEWAL + 6]
+
+
+async def test_a_backoff_that_makes_no_sense(clock, peer, source, make_client):
+    """It is reported, and ours takes over."""
+
+    class Nonsense(wait_base):
+        def __call__(self, retry_state):
+            return float("nan")
+
+    provider = TokenCredentials(source, jitter=0, backoff=Nonsense())
+    client = await make_client(credential_provider=provider, ping_interval=None).connect()
+    events = EventRecord(client)
+    source.answers = [OSError()]
+    await asyncio.sleep(RENEWAL + 2)
+    assert [str(error).partition(" (")[0] for error in events.of("error")] == [
+        "the backoff can't be used",
+        "the token could not be renewed",
+    ]
+    assert len(source.asked_at) == 3
 
 
 @pytest.mark.pins("case-82")

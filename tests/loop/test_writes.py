@@ -51,10 +51,10 @@ async def test_the_first_half_of_many_leaves_before_the_second_goes_on(peer, cli
     tasks = [asyncio.create_task(call(number)) for number in range(callers)]
     await peer.wait_for_command("GET", count=callers)
     (connection,) = peer.connections
-    before = client.socket_writes
+    before = client.statistics().socket_writes
     connection.send(resp.bulk(b"x") * callers)
     await peer.wait_for_command("GET", count=2 * callers)
-    assert client.socket_writes == before + 2
+    assert client.statistics().socket_writes == before + 2
     assert [each.words[1] for each in peer.commands if each.name == "GET"][callers:] == [
         b"b%d" % number for number in range(callers)
     ]

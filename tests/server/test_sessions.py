@@ -73,7 +73,7 @@ async def test_the_next_user_finds_the_connection_as_new(client, commands, way):
         is_same = await session.client_id() == number
         assert is_same is not any("NO-EVICT" in command for command in commands)  # which not every server takes back
         assert await session.set("k", 1) is True
-    assert client.unknown_outcomes == 0
+    assert client.statistics().unknown_outcomes == 0
 
 
 @pytest.mark.pins("case-92")
@@ -120,7 +120,7 @@ async def test_every_blocking_command_is_unblocked(client):
         await until(lambda: lease_count(client) == (1, 0))
     async with client.dedicated() as session:
         assert await session.client_id() == number
-    assert (client.unknown_outcomes, client.orphaned_replies) == (0, 0)
+    assert (client.statistics().unknown_outcomes, client.statistics().orphaned_replies) == (0, 0)
 
 
 async def until_blocked(client):

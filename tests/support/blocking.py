@@ -61,7 +61,7 @@ async def start_blocking(blocking, call):
 
 def accounts(client):
     """How many orphaned replies and unknown outcomes a client counts, and its leases: all, and lent."""
-    return client.orphaned_replies, client.unknown_outcomes, *lease_count(client)
+    return client.statistics().orphaned_replies, client.statistics().unknown_outcomes, *lease_count(client)
 
 
 def dedicated_lane(client):

@@ -5,9 +5,17 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import wait_fixed, wait_incrementing
 
 from aioredis_kit.exceptions import ConfigurationError
-from aioredis_kit.policy.renewal import RenewalSchedule, pause_after_failure, recycling_time, renewal_time
+from aioredis_kit.policy.renewal import (
+    RenewalSchedule,
+    default_pause,
+    make_backoff,
+    pause_after_failure,
+    recycling_time,
+    renewal_time,
+)
 
 DEFAULT = RenewalSchedule()
 HOUR, MINUTE = 3600.0, 60.0
@@ -73,12 +81,19 @@ def test_a_new_token_is_renewed_in_its_life(life, ratio, margin, jitter, spread,
 @pytest.mark.pins("case-81")
 def test_after_failures():
     """It doubles up to half a minute; a token that ends soon is asked for more often, but not in a loop."""
-    pauses = [pause_after_failure(failures, left=HOUR, spread=0.0) for failures in range(1, 8)]
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert pause_after_failure(1, left=HOUR, spread=1.0) == 1.2
-    assert pause_after_failure(9, left=20.0, spread=0.0) == 2.0
-    assert pause_after_failure(9, left=1.0, spread=0.0) == 0.5
-    assert pause_after_failure(10_000, left=0.0, spread=0.0) == 30.0
+    pause = make_backoff(DEFAULT, lambda low, high: (low + high) / 2)
+    assert [pause(failures, ValueError(), 0.0) for failures in range(7)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert make_backoff(DEFAULT, lambda _, high: high)(0, ValueError(), 0.0) == 1.2
+    assert default_pause(10_000, lambda low, _: low) == 24.0
+    assert pause_after_failure(30.0, left=HOUR) == 30.0
+    assert pause_after_failure(30.0, left=20.0) == 2.0
+    assert pause_after_failure(30.0, left=1.0) == 0.5
+    assert pause_after_failure(0.0, left=HOUR) == 0.5
+
+
+def test_a_backoff_of_tenacitys():
+    pause = make_backoff(RenewalSchedule(backoff=wait_fixed(5) + wait_incrementing(1, 2)), max)
+    assert [pause(failures, ValueError(), 0.0) for failures in range(3)] == [6.0, 8.0, 10.0]
 
 
 def test_when_a_connection_is_recycled():
@@ -98,6 +113,7 @@ def test_a_schedule_takes_a_timedelta():
         ({"ratio": "much"}, "ratio must be a number from 0 to 0.95, not 'much'"),
         ({"jitter": True}, "jitter must be a number from 0 to 0.5, not True"),
         ({"margin": -1}, "margin must be seconds or a timedelta: a duration is from 0"),
+        ({"backoff": 5.0}, "backoff must be one of tenacity's wait objects, not 5.0"),
         ({"margin": "1"}, "margin must be seconds or a timedelta: a duration is a number"),
     ],
 )
