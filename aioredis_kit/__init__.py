@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aioredis_kit.cache.options import CacheOptions
+    from aioredis_kit.cache.statistics import CacheStatistics
+    from aioredis_kit.cache.store import ClientSideCache
     from aioredis_kit.client.base import ClientState
     from aioredis_kit.client.client import RedisClient
     from aioredis_kit.client.create import create_client
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from aioredis_kit.statistics import Statistics
 
 _MODULES = {
+    "CacheOptions": "cache.options",
+    "CacheStatistics": "cache.statistics",
+    "ClientSideCache": "cache.store",
     "ClientState": "client.base",
     "RedisClient": "client.client",
     "create_client": "client.create",
@@ -74,7 +80,10 @@ _MODULES = {
 
 __all__ = [  # the names are all strings
     "AuthenticationFailedError",
+    "CacheOptions",
+    "CacheStatistics",
     "ClientClosedError",
+    "ClientSideCache",
     "ClientState",
     "CommandTimeoutError",
     "ConfigurationError",

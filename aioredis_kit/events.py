@@ -82,9 +82,32 @@ class Renewed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Reauthenticated(Event):
-    """A connection has authenticated with a new token."""
+    """A connection has authenticated with a new token.
+
+    Attributes:
+        is_same_user: Whether it is still the same user.
+    """
 
     name = "reauthenticated"
+    is_same_user: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated(Event):
+    """A key has changed that a connection had read, or may have.
+
+    Attributes:
+        key: Which; ``None``: all of them may have, because the server's database was emptied or because the connection
+            was lost on which it would have been told.
+    """
+
+    name = "invalidate"
+    key: str | bytes | None
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The key."""
+        return (self.key,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +204,11 @@ class Ended(Event):
     name = "end"
 
 
-EVENT_NAMES = (
-    *(
-        kind.name
-        for kind in (
-            *(Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended),
-            *(Renewed, Reauthenticated, Orphaned, ChannelMoved),
-        )
-    ),
-    "invalidate",
+EVENT_NAMES = tuple(
+    kind.name
+    for kind in (
+        *(Connected, Ready, Reconnecting, Failed, Terminated, Pinged, Ended),
+        *(Renewed, Reauthenticated, Orphaned, ChannelMoved, Invalidated),
+    )
 )
-"""All events that listeners may register for. The last one comes with tracking."""
+"""All events that listeners may register for."""

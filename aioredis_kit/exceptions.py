@@ -86,10 +86,10 @@ class KitError(redis.RedisError):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-KitErrorT = TypeVar("KitErrorT", bound="KitError")
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
-def one_for_each(error: KitErrorT) -> KitErrorT:
+def one_for_each(error: ErrorT) -> ErrorT:
     """Return a copy for one of several callers who share an error, with that error as its cause.
 
     An exception that is raised in several tasks would collect the tracebacks of all.
@@ -180,11 +180,15 @@ class HandshakeError(ConnectError):
 
     Attributes:
         step: The name of the refused command.
+        is_unsupported: Whether the server lacks what was asked for, so that asking again does not help.
     """
 
-    def __init__(self, message: str, *, step: str, address: str = "", attempts: int = 1) -> None:
+    def __init__(
+        self, message: str, *, step: str, address: str = "", attempts: int = 1, is_unsupported: bool = False
+    ) -> None:
         super().__init__(message, address=address, attempts=attempts)
         self.step = step
+        self.is_unsupported = is_unsupported
 
 
 class AuthenticationFailedError(HandshakeError, redis.AuthenticationError):

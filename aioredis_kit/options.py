@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from aioredis_kit.cache.options import CacheOptions
+from aioredis_kit.cache.store import ClientSideCache
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.kinds import (
@@ -156,7 +158,17 @@ def _read_tls(given: object) -> object:
 
 
 _TLS: Final = Kind("True, False, TLSOptions or an ssl.SSLContext", _read_tls, FLAG.parse)
-_LATER: Final = Kind("anything", lambda given: given or None)
+
+
+def _read_cache(given: object) -> object:
+    if given is None or given is False:
+        return None
+    if not isinstance(given, CacheOptions | ClientSideCache):
+        raise TypeError
+    return given
+
+
+_CACHE: Final = Kind("CacheOptions, a ClientSideCache or None", _read_cache)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,8 +269,12 @@ class Options:
     single_connection_client: bool = field(
         default=False, metadata=reads(FLAG, "Whether all commands have one dedicated connection, as a session's.")
     )
-    client_side_cache: object = field(default=None, metadata=reads(_LATER, "Not supported yet."))
-    emit_invalidate: bool = field(default=False, metadata=reads(FLAG, "Not supported yet."))
+    client_side_cache: CacheOptions | ClientSideCache | None = field(
+        default=None, metadata=reads(_CACHE, "What replies are kept, until the server says that a key changed.")
+    )
+    emit_invalidate: bool = field(
+        default=False, metadata=reads(FLAG, "Whether changes of keys are told by the event invalidate.")
+    )
     ignored: tuple[str, ...] = ()
     """The names of options that were given, were accepted, and have no effect."""
     preset: tuple[str, ...] = ()
@@ -277,6 +293,17 @@ class Options:
             decode_responses=self.decode_responses,
             retry_unanswered=self.retry_unanswered,
         )
+
+    @property
+    def tracking(self) -> tuple[str | bytes, ...] | None:
+        """What follows ``CLIENT TRACKING ON`` on shared connections, if anybody wants to know of changes of keys."""
+        match self.client_side_cache:
+            case None:
+                return () if self.emit_invalidate else None
+            case CacheOptions() as options:
+                return options.tracking
+            case cache:
+                return cache.options.tracking
 
     @property
     def socket(self) -> SocketOptions:
@@ -321,7 +348,8 @@ def _impossibilities(options: Options) -> Iterator[str]:
         if getattr(options, name):
             if options.protocol == 2:
                 yield f"{name} needs RESP3, but protocol is 2: leave out protocol or set it to 3"
-            yield f"{name} is not supported yet: leave it out"
+            if options.single_connection_client:
+                yield f"{name} can't be had with single_connection_client, whose connection is its own: leave out one"
 
 
 _OPTIONS: Final = kinds_of(Options)

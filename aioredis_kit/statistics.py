@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aioredis_kit.cache.statistics import CacheStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,7 @@ class Statistics:
         failed_renewals: How many times that was tried in vain.
         reauthentications: How many times an open connection authenticated with a newer token.
         token_expires_at: When the present token ends, in seconds since the epoch, if there is one.
+        cache: What its cache has done, if it has one.
     """
 
     socket_writes: int = 0
@@ -26,3 +31,4 @@ class Statistics:
     failed_renewals: int = 0
     reauthentications: int = 0
     token_expires_at: float | None = None
+    cache: CacheStatistics | None = None

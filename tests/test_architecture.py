@@ -25,7 +25,7 @@ RULES = (
     [f"P{n}" for n in range(1, 8)]
     + [f"4.{n}" for n in range(1, 22)]
     + [f"5.{n}" for n in range(1, 6)]
-    + [f"case-{n}" for n in (*range(1, 12), *range(14, 52), *range(53, 74), *range(75, 84), 92, *range(131, 137))]
+    + [f"case-{n}" for n in (*range(1, 52), *range(53, 74), *range(75, 84), *range(92, 106), *range(131, 137))]
 )
 
 

@@ -18,14 +18,16 @@ import os
 import threading
 import warnings
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from aioredis_kit.client.caching import Caching
 from aioredis_kit.client.issuing import Issuer
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
-from aioredis_kit.events import Event, Ready
+from aioredis_kit.events import Event, Invalidated, Ready
 from aioredis_kit.exceptions import (
     ClientClosedError,
     ConnectError,
@@ -78,6 +80,7 @@ class ClientCore(Issuer):
         lane: Takes commands, while ``loop`` is set.
         listeners: The listeners of its events.
         listening: The listeners of messages, if there ever was one.
+        caching: What it does with its cache, if it has one.
     """
 
     lane: Taker
@@ -88,6 +91,7 @@ class ClientCore(Issuer):
         self.loop: asyncio.AbstractEventLoop | None = None
         self.listeners = Listeners()
         self.listening: Listening | None = None
+        self.caching = Caching.of(equipment)
         self._plans: weakref.WeakSet[Plans] = weakref.WeakSet()
         self._sessions_plans: weakref.WeakSet[Plans] = weakref.WeakSet()
         self._shortest_timeout = math.inf
@@ -113,7 +117,8 @@ class ClientCore(Issuer):
 
     def statistics(self) -> Statistics:
         """See ``RedisClient.statistics``."""
-        return Statistics() if self._life is None else self._life.router.statistics()
+        numbers = Statistics() if self._life is None else self._life.router.statistics()
+        return numbers if self.caching is None else replace(numbers, cache=self.caching.cache.stats())
 
     def forget_plans(self) -> None:
         """Make all plans anew, those of sessions too."""
@@ -194,12 +199,17 @@ class ClientCore(Issuer):
 
     def _open(self) -> Life:
         """Open the client: from here on it has tasks."""
+        loop = asyncio.get_running_loop()
+        if self.caching is not None:
+            self.caching.join(loop)
         self._end_cause = None
         self.forget_plans()  # they know what was done on the connections of an earlier life
         self.state = ClientState.CONNECTING
-        life = self._life = Life(self, self.equipment, self.listeners, asyncio.get_running_loop())
+        life = self._life = Life(self, self.equipment, self.listeners, loop)
         life.router.expect_timeout(self._shortest_timeout)
         self.loop, self.lane = life.loop, life.router.lane
+        if self.caching is not None:
+            self.caching.open(life.router.route(()))
         return life
 
     def check_home(self) -> None:
@@ -225,6 +235,8 @@ class ClientCore(Issuer):
         if life.loop.is_closed():
             self._life = self.loop = None
             self.state = ClientState.NEW
+            if self.caching is not None:
+                self.caching.close()
             warnings.warn(
                 f"the event loop of an open client was closed; what was pending on it is lost: {life.loop!r}",
                 ResourceWarning,
@@ -251,6 +263,8 @@ class ClientCore(Issuer):
             return
         self._closing = closing = life.loop.create_future()
         self.state, self.loop = ClientState.CLOSING, None
+        if self.caching is not None:
+            self.caching.suspend()
         try:
             timeout = self.equipment.options.close_timeout
             await asyncio.wait((life.router.close(self._closed_error()),), timeout=timeout)
@@ -287,6 +301,8 @@ class ClientCore(Issuer):
     def _end(self, life: Life, state: ClientState, cause: ConnectError | None = None) -> None:
         """The one way out of being open."""
         self.state, self.loop, self._end_cause = state, None, cause
+        if self.caching is not None:
+            self.caching.close()
         life.end(cause or self._closed_error(), is_terminated=cause is not None)
 
     def _closed_error(self) -> ClientClosedError:
@@ -316,6 +332,28 @@ class ClientCore(Issuer):
         """See ``LifeOwner``."""
         if life is self._life:
             self._end(life, ClientState.TERMINATED, error)
+
+    def invalidated(self, life: Life, keys: list[bytes] | None) -> None:
+        """See ``LifeOwner``."""
+        options = self.equipment.options
+        if options.tracking is None:
+            return
+        told: list[str | bytes | None] = [None] if keys is None else [*keys]
+        if self.caching is not None:
+            for key in told:
+                self.caching.cache.invalidate(key)
+        if options.decode_responses and keys is not None:
+            told = [key.decode(options.encoding, "replace") for key in keys]
+        for key in told:
+            life.happened(Invalidated(key))
+
+    def untracked(self, life: Life, source: object) -> None:
+        """See ``LifeOwner``."""
+        if self.equipment.options.tracking is None:
+            return
+        if self.caching is not None:
+            self.caching.cache.lose(source)
+        life.happened(Invalidated(None))
 
     def cancelled(self, life: Life) -> None:
         """See ``LifeOwner``."""

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE
 from aioredis_kit.client.base import ClientCore, ClientState
+from aioredis_kit.client.caching import CachedCommands
 from aioredis_kit.client.commands import VIEW_OPTIONS, CommandClient
 from aioredis_kit.client.detours import execute_blocking, execute_fence
 from aioredis_kit.client.equip import equip
@@ -19,15 +20,19 @@ from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.session import Session
 from aioredis_kit.client.single import SingleConnection
 from aioredis_kit.client.subscribing import Subscribing
+from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.kinds import to_seconds
 from aioredis_kit.options import Options, resolve_options
 from aioredis_kit.policy.commands import Lane
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from datetime import timedelta
+    from types import EllipsisType, TracebackType
     from typing import Self
 
     from redis.asyncio import ConnectionPool
 
+    from aioredis_kit.cache.store import ClientSideCache
     from aioredis_kit.client.plans import Plan
     from aioredis_kit.statistics import Statistics
 
@@ -66,14 +71,37 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
             core.name_connections,
             protocol=options.protocol,
             legacy_responses=options.legacy_responses,
+            changed=None if core.caching is None else core.caching.changed,
         )
         keeper = _Keeper(core)
         self._attach(core, plans, options.command, keeper)
+        self._use_cache(is_wanted=core.caching is not None and not core.caching.is_optin, ttl=None)
         if options.single_connection_client:
             # The session refers to a view of its own: one to this client would keep it from being collected.
             view = object.__new__(RedisClient)
             view._attach(core, plans, options.command, keeper)  # its own class
             self._use(SingleConnection.begin_on(view, core, renews=True))
+
+    def _use_cache(self, *, is_wanted: bool, ttl: float | None) -> None:
+        """Answer reads from the cache, if there is one; in any case end what is cached of the keys that are written.
+
+        Args:
+            is_wanted: Whether reads are cached.
+            ttl: How long replies are kept at most, in seconds; ``None``: as the cache wants it.
+        """
+        if self._core.caching is None:
+            return
+        # The stage refers to a view of its own: one to this client would keep it from being collected.
+        view = object.__new__(RedisClient)
+        view._attach(self._core, self._plans, self._options, self._keeper)  # its own class
+        self.cached_commands = CachedCommands(view, self._core.caching, reads=is_wanted, ttl=ttl)
+        self._take_commands(self.cached_commands.execute, self.cached_commands.execute)
+
+    def _take_commands(self, execute: Any, command: Any) -> None:
+        """Issue all commands by something else, unless a subclass takes them."""
+        self._execute = execute  # type: ignore[method-assign]
+        if type(self)._command is CommandClient._command:  # noqa: SLF001  # no subclass takes all commands
+            self._command = command
 
     def _use(self, session: Session) -> None:
         """Send all commands through a session."""
@@ -81,9 +109,7 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         self.single_connection_client = True
         self.response_callbacks = session.response_callbacks
         self._plans = session._plans  # noqa: SLF001  # of the same family
-        self._execute = session._execute  # type: ignore[method-assign]  # noqa: SLF001  # as above
-        if type(self)._command is CommandClient._command:  # noqa: SLF001  # no subclass takes all commands
-            self._command = session._command  # noqa: SLF001  # as above
+        self._take_commands(session._execute, session._command)  # noqa: SLF001  # as above
 
     @classmethod
     def from_url(
@@ -111,10 +137,26 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         """
         return cls(connection_pool=connection_pool)
 
-    def _take_after(self, origin: CommandClient, overrides: dict[str, Any]) -> None:
+    def _take_after(
+        self, origin: CommandClient, overrides: dict[str, Any], *, cache: bool | float | timedelta | EllipsisType
+    ) -> None:
+        if cache is not ... and cache is not False and self._core.caching is None:
+            raise ConfigurationError("cache: this client has none; create it with client_side_cache=CacheOptions()")
+        before = origin.cached_commands if isinstance(origin, RedisClient) else None
+        if cache is ... and before is not None:
+            self._use_cache(is_wanted=before.reads, ttl=before.ttl)
+        elif cache is ... or isinstance(cache, bool):
+            self._use_cache(is_wanted=cache is True, ttl=None)
+        else:
+            self._use_cache(is_wanted=True, ttl=_seconds(cache))
         session = origin._session if isinstance(origin, RedisClient) else None  # noqa: SLF001  # of the same class
         if session is not None:
             self._use(session.with_options(**overrides))
+
+    @property
+    def client_side_cache(self) -> ClientSideCache | None:
+        """Its cache, if it has one."""
+        return None if self._core.caching is None else self._core.caching.cache
 
     # Commands.
 
@@ -299,6 +341,16 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
 
     def __del__(self, *_: Any) -> None:
         """Nothing: see ``_Keeper``."""
+
+
+def _seconds(ttl: object) -> float:
+    try:
+        seconds = to_seconds(ttl)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cache must be True, False, or seconds (also as a timedelta): {error}") from None
+    if not seconds:
+        raise ConfigurationError("cache must be True, False, or more than 0 seconds")
+    return seconds
 
 
 class _Keeper:

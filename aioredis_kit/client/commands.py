@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from aioredis_kit.client.base import ClientCore
+    from aioredis_kit.client.caching import CachedCommands
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.client.session import SessionCore
@@ -48,6 +49,8 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
     _core: Any  # an Issuer, each subclass has its own
     _take_detour: Callable[[Plan, Lane, tuple[Any, ...], dict[str, Any] | None], Coroutine[Any, Any, Any]]
     """Executes what is not simply one command on the lane that the others take; returns its response."""
+    cached_commands: CachedCommands | None = None
+    """Takes all commands, if there is a cache."""
 
     def _attach(self, core: ClientCore | SessionCore, plans: Plans, options: CommandOptions, keeper: object) -> None:
         """Make this object a view of a core. ``__init__`` of redis-py's class, which would open a pool, is not run."""
@@ -209,6 +212,7 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         command_timeout: float | timedelta | EllipsisType | None = ...,
         decode_responses: bool | EllipsisType = ...,
         retry_unanswered: RetryUnanswered | EllipsisType = ...,
+        cache: bool | float | timedelta | EllipsisType = ...,
     ) -> Self:
         """Return a view: the same client, whose commands have other options.
 
@@ -219,9 +223,10 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
             command_timeout: How long a command may take, in seconds; ``None``: no limit.
             decode_responses: Whether replies are decoded to text.
             retry_unanswered: What is sent again if the connection is lost before the reply.
+            cache: Whether reads are answered from the client's cache; or how long replies are kept at most, in seconds.
 
         Raises:
-            ConfigurationError: A value is of another type or out of range.
+            ConfigurationError: A value is of another type or out of range, or there is no cache.
         """
         given = {
             "command_timeout": command_timeout,
@@ -234,10 +239,12 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         kept = replace(self._options, **{field: getattr(options, field) for field in fields})
         view = self.__new__(type(self))
         view._attach(self._core, self._plans.copy(), kept, self._keeper)  # noqa: SLF001  # of its own class
-        view._take_after(self, overrides)  # noqa: SLF001  # as above
+        view._take_after(self, overrides, cache=cache)  # noqa: SLF001  # as above
         return view
 
-    def _take_after(self, origin: CommandClient, overrides: dict[str, Any]) -> None:
+    def _take_after(
+        self, origin: CommandClient, overrides: dict[str, Any], *, cache: bool | float | timedelta | EllipsisType
+    ) -> None:
         """Be what ``origin`` is beyond its options, as a view of it with other options."""
 
     # What redis-py's own code asks of a client.

@@ -179,6 +179,9 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
     changes = _changes(core, args)
     endpoint = core.route(args)
     fence = endpoint.make_fence(args, **changes)
+    if (caching := core.caching) is not None:
+        caching.suspend()
+        fence.outcome.add_done_callback(lambda _: caching.resume(endpoint))
     try:
         async with asyncio.timeout(options.timeout):
             await asyncio.wait((fence.outcome,))

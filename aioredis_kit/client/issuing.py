@@ -14,7 +14,7 @@ from aioredis_kit.policy.retry import delay_after_refusal
 from aioredis_kit.transport.command import Command, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aioredis_kit.client.plans import Plans
     from aioredis_kit.lanes.equipment import Equipment
@@ -119,10 +119,15 @@ class Issuer(ABC):
             command = await self.forsake(command, error)
         return command.reply
 
-    async def send_units(self, units: Sequence[Unit]) -> list[Any]:
+    async def send_units(self, units: Sequence[Unit], dispatched: Callable[..., None] | None = None) -> list[Any]:
         """Dispatch the units of a pipeline, one behind the other; return the replies to all commands.
 
         Refusals are among the replies.
+
+        Args:
+            units: The units.
+            dispatched: Called with the lane that took them, before anything can be answered; and with ``is_whole``,
+                whether they are one.
 
         Raises:
             KitError: What ended it. Its ``replies`` are those that had come.
@@ -136,6 +141,8 @@ class Issuer(ABC):
             for unit in units:
                 unit.dispatch(units[0].lane if unit.previous is not None else self.lane)
                 taken.append(unit)
+            if dispatched is not None:
+                dispatched(units[0].lane, is_whole=len(units) == 1)
             for unit in units:
                 await _collect(unit, replies)
         except BaseException as error:  # whatever it was: raised again

@@ -39,6 +39,12 @@ class LifeOwner(Protocol):
     def given_up(self, life: Life, error: ConnectError) -> None:
         """There will be no connection any more."""
 
+    def invalidated(self, life: Life, keys: list[bytes] | None) -> None:
+        """These keys have changed that a shared connection had read, or may have; ``None``: perhaps all."""
+
+    def untracked(self, life: Life, source: object) -> None:
+        """See ``SharedLaneOwner``."""
+
     def cancelled(self, life: Life) -> None:
         """Somebody else cancelled its tasks."""
 
@@ -178,6 +184,14 @@ class Life:
     def given_up(self, error: ConnectError) -> None:
         """See ``EndpointOwner``."""
         self._owner.given_up(self, error)
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """See ``EndpointOwner``."""
+        self._owner.invalidated(self, keys)
+
+    def untracked(self, source: object) -> None:
+        """See ``EndpointOwner``."""
+        self._owner.untracked(self, source)
 
     async def _wind_up(self) -> None:
         """Let the listeners hear of the end, then end all jobs."""

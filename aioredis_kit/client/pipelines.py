@@ -15,9 +15,10 @@ from redis.asyncio.client import Pipeline as StockPipeline
 from redis.exceptions import ResponseError, WatchError
 
 from aioredis_kit._redispy import EMPTY_RESPONSE
+from aioredis_kit.client.cached_pipelines import PipedReads
 from aioredis_kit.client.plans import PLAIN, refuse_unanswered
 from aioredis_kit.client.quick import Quick
-from aioredis_kit.exceptions import ConnectionLostError
+from aioredis_kit.exceptions import ConnectionLostError, KitError
 from aioredis_kit.pipeline.blocks import refusal_of_all, results_of_block, split
 from aioredis_kit.policy.commands import Lane, split_name
 from aioredis_kit.policy.retry import delay_after_refusal
@@ -27,9 +28,10 @@ from aioredis_kit.transport.units import new_unit
 from aioredis_kit.wire.encoder import join
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from aioredis_kit.client.caching import CachedCommands
     from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions
@@ -52,6 +54,7 @@ class PipelineClient(Protocol):
     _core: Any
     response_callbacks: Any
     connection_pool: Any
+    cached_commands: CachedCommands | None
 
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
         """Send one command and return its response."""
@@ -247,9 +250,16 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         session = self._watcher
         if self._needs_own(entries, is_block=is_block) and session is None:
             session = self._client.own_session()
+        changes = [entry for entry in entries if entry.plan.changes is not None]
+        cached = self._client.cached_commands
         try:
-            results = await self._send(session or self._client, entries, is_block=is_block)
+            if cached is not None and session is None and not is_block:
+                results = await self._send_uncached(cached, entries)
+            else:
+                self._note_changes(changes)
+                results = await self._send(session or self._client, entries, is_block=is_block)
         finally:
+            self._note_changes(changes)
             if session not in (None, self._watcher, self._client):  # whose watch would end with it
                 await session.end_session()
         if is_block:
@@ -295,7 +305,41 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
             needs_own |= traits.lane not in _ON_SHARED and not (is_block and traits.is_blocking)
         return needs_own
 
-    async def _send(self, client: PipelineClient, entries: Sequence[_Entry], *, is_block: bool) -> list[Any]:
+    def _note_changes(self, entries: Iterable[_Entry]) -> None:
+        """End what is cached of the keys that these commands may change."""
+        for entry in entries:
+            if entry.plan.changes is not None:
+                entry.plan.changes(entry.words)
+
+    async def _send_uncached(self, cached: CachedCommands, entries: Sequence[_Entry]) -> list[Any]:
+        """Send what is not cached; return all replies."""
+        client, began = self._client, self._client._core.equipment.clock()  # noqa: SLF001  # of the same family
+
+        def one_more(words: Arguments) -> _Entry:
+            name = words[0]
+            plan = client._by_name.get(name) or client._plans.make(words)  # noqa: SLF001  # as above
+            return _Entry(words, {}, plan, words, decode=client._decode)  # noqa: SLF001  # as above
+
+        reads = PipedReads(cached, one_more, began)
+        sent: Any = reads.sent
+        try:
+            reads.look_up(entries)
+            replies = await self._send(client, sent, is_block=False, dispatched=reads.dispatched) if sent else []
+        except BaseException as error:  # whatever it was: raised again
+            own = reads.fail(getattr(error, "replies", ()))
+            if isinstance(error, KitError):
+                error.replies = own
+            raise
+        return reads.results(replies)
+
+    async def _send(
+        self,
+        client: PipelineClient,
+        entries: Sequence[_Entry],
+        *,
+        is_block: bool,
+        dispatched: Callable[..., None] | None = None,
+    ) -> list[Any]:
         """Send it, again where the server did nothing; return all replies."""
         encode = client._encode  # noqa: SLF001  # as above
         if is_block:
@@ -315,7 +359,7 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         attempt = 0
         while True:
             units = self._make_units(core, sent, payloads, decode, options, alone, is_block=is_block)
-            replies = await core.send_units(units)
+            replies = await core.send_units(units, dispatched)
             self._note_obeyed(entries, replies, units[0], is_block=is_block)
             refusal = refusal_of_all(replies, is_block=is_block)
             delay = delay_after_refusal(attempt)

@@ -18,7 +18,7 @@ from aioredis_kit.policy.commands import Lane, split_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from aioredis_kit.policy.commands import Arguments, CommandTable, CommandTraits
+    from aioredis_kit.policy.commands import Argument, Arguments, CommandTable, CommandTraits
     from aioredis_kit.transport.command import Command
 
 Callback: TypeAlias = Callable[..., Any]
@@ -69,9 +69,22 @@ class Plan:
         is_plain: Whether the reply is the response and nobody wants to know.
         response_to_ok: What the callback makes of the reply ``OK``, the most frequent one, if it always makes the same
             of it and nobody wants to know; else ``None``.
+        is_cacheable: Whether replies may be kept until a key changes. Only known where there is a cache.
+        only_key_at: Where its only key is, if it always has just one in the same place. As above.
+        changes: Called with the command when it is issued and when it has ended, where that may change what is cached.
     """
 
-    __slots__ = ("callback", "is_plain", "key", "prepare", "response_to_ok", "succeeded")
+    __slots__ = (
+        "callback",
+        "changes",
+        "is_cacheable",
+        "is_plain",
+        "key",
+        "only_key_at",
+        "prepare",
+        "response_to_ok",
+        "succeeded",
+    )
 
     def __init__(
         self,
@@ -84,6 +97,9 @@ class Plan:
         self.callback = callback
         self.prepare = prepare
         self.succeeded = succeeded
+        self.is_cacheable = False
+        self.only_key_at: int | None = None
+        self.changes: Callable[[Arguments], None] | None = None
         self._note_what_is_known()
 
     def respond(self, command: Command, options: dict[str, Any] | None) -> Any:
@@ -132,6 +148,7 @@ class Plans:
         protocol: What the user asked for.
         legacy_responses: redis-py's option.
         is_session: Whether the commands have a connection to themselves, so that they may change its state.
+        changed: Told of each key that a command may change, or of ``None`` for any; ``None``: nobody wants to know.
 
     Attributes:
         by_name: The plans.
@@ -146,7 +163,9 @@ class Plans:
         protocol: int | None,
         legacy_responses: bool,
         is_session: bool = False,
+        changed: Callable[[Argument | None], None] | None = None,
     ) -> None:
+        self.changed_key = changed
         self.by_name: dict[Any, Plan] = {}
         self._commands = commands
         self._named = named
@@ -164,6 +183,7 @@ class Plans:
             protocol=self._protocol,
             legacy_responses=self._legacy_responses,
             is_session=self._is_session if is_session is None else is_session,
+            changed=self.changed_key,
         )
         other._is_fallback = self._is_fallback  # its own kind
         other.callbacks = ResponseCallbacks(other, self.callbacks)
@@ -197,6 +217,8 @@ class Plans:
         succeeded = self._obeyed if varies or not traits.is_readonly else None
         key: Any = name.upper()
         plan = Plan(key, self.callbacks.get(key), prepare, succeeded)
+        if self.changed_key is not None:
+            self._note_keys(plan, traits, is_always=not varies and prepare is None)
         if len(self.by_name) >= _MOST_PLANS:
             self.by_name.clear()
         self.by_name[name] = plan
@@ -207,6 +229,50 @@ class Plans:
         for plan in self.by_name.values():
             if plan.key == key:
                 plan.take(self.callbacks.get(key))
+
+    def changes_of(self, args: tuple[Any, ...]) -> Callable[[Arguments], None] | None:
+        """Return the ``changes`` of a command's plan.
+
+        Raises:
+            DataError: As ``make``.
+        """
+        if self.changed_key is None:
+            return None
+        try:
+            return self.by_name[args[0]].changes
+        except (KeyError, IndexError, TypeError):
+            return self.make(args).changes
+
+    def _note_keys(self, plan: Plan, traits: CommandTraits, *, is_always: bool) -> None:
+        """Note what a command has to do with a cache.
+
+        Args:
+            plan: Its plan.
+            traits: Its traits.
+            is_always: Whether all commands of this name have those, and the name is one argument.
+        """
+        changed = self.changed_key
+        assert changed is not None  # noqa: S101  # else nobody asks
+        plan.is_cacheable = traits.is_cacheable and is_always
+        plan.only_key_at = position = traits.only_key_at
+        if not is_always:
+            plan.changes = self._note_changes
+        elif traits.is_readonly:
+            return
+        elif traits.may_change_anything or position is None:
+            plan.changes = self._note_changes if traits.has_keys or traits.may_change_anything else None
+        else:
+            plan.changes = lambda args: changed(args[position]) if position < len(args) else None
+
+    def _note_changes(self, args: Arguments) -> None:
+        """Tell which keys a command may change."""
+        changed, traits = self.changed_key, self._commands.classify(args)
+        assert changed is not None  # noqa: S101  # else nobody asks
+        if traits.may_change_anything:
+            changed(None)
+        elif not traits.is_readonly:
+            for key in traits.keys(args):
+                changed(key)
 
     def _prepare_each(self, args: Arguments) -> tuple[Arguments, Lane | None]:
         return split_name(args), self._detour(self._commands.classify(args))

@@ -25,7 +25,7 @@ from aioredis_kit.policy.session import SessionState
 from aioredis_kit.transport.command import new_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -141,7 +141,11 @@ class SessionCore(Issuer):
             self.lease.has_own_user = self.state.has_own_user
             self.lease.reserve()
 
-    async def send_units(self, units: Sequence[Unit]) -> list[Any]:
+    async def send_units(
+        self,
+        units: Sequence[Unit],
+        dispatched: Callable[..., None] | None = None,  # noqa: ARG002  # nothing of a session's is cached
+    ) -> list[Any]:
         """See ``Issuer``. What may block is sent alone, and what follows it when it was answered."""
         replies: list[Any] = []
         popped: list[tuple[Arguments, Any]] = []
@@ -306,7 +310,14 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
 
     async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
         await self._core.begin()
-        return await super()._execute(args, options)
+        changes = self._plans.changes_of(args)
+        if changes is None:
+            return await super()._execute(args, options)
+        changes(args)
+        try:
+            return await super()._execute(args, options)
+        finally:
+            changes(args)
 
     _command: Any = _execute
 

@@ -35,13 +35,21 @@ class Desired:
         """Return the next version."""
         return replace(self, version=self.version + 1, **changes)
 
-    def introduction(self, *, protocol: int | None, credentials: Credentials | None, wants_id: bool) -> Introduction:
+    def introduction(
+        self,
+        *,
+        protocol: int | None,
+        credentials: Credentials | None,
+        wants_id: bool = False,
+        tracking: tuple[str | bytes, ...] | None = None,
+    ) -> Introduction:
         """Return what a connection that is made now is to become.
 
         Args:
             protocol: Which protocol to speak; ``None``: 3 if the server knows it.
             credentials: Who to be: the same as here, or what a provider gave.
             wants_id: Whether the connection's number at the server has to be known.
+            tracking: What follows ``CLIENT TRACKING ON``, if the server is to announce changes of keys.
         """
         return Introduction(
             protocol=protocol,
@@ -51,4 +59,5 @@ class Desired:
             client_info=self.client_info,
             version=self.version,
             wants_id=wants_id,
+            tracking=tracking,
         )

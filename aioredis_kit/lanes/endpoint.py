@@ -56,6 +56,12 @@ class EndpointOwner(Protocol):
         """Run a function as a job of the client; tell whether that can still be done."""
         ...
 
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """See ``SharedLaneOwner``."""
+
+    def untracked(self, source: object) -> None:
+        """See ``SharedLaneOwner``."""
+
 
 class Endpoint:
     """One server address.
@@ -222,7 +228,13 @@ class Endpoint:
         """See ``DedicatedLaneOwner``."""
         return self.shared.ask(payload)
 
-    async def introduce(self, *, wants_id: bool = False, desired: Desired | None = None) -> Introduction:
+    async def introduce(
+        self,
+        *,
+        wants_id: bool = False,
+        desired: Desired | None = None,
+        tracking: tuple[str | bytes, ...] | None = None,
+    ) -> Introduction:
         """Return what a connection made now is to become.
 
         Raises:
@@ -232,7 +244,7 @@ class Endpoint:
         desired = desired or self.desired
         credentials = await self._credentials(desired)
         return desired.introduction(
-            protocol=self._equipment.options.protocol, credentials=credentials, wants_id=wants_id
+            protocol=self._equipment.options.protocol, credentials=credentials, wants_id=wants_id, tracking=tracking
         )
 
     def may_repeat(self, command: Command) -> bool:
@@ -301,6 +313,14 @@ class Endpoint:
         """See ``SharedLaneOwner``."""
         self._owner.given_up(error)
 
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """See ``SharedLaneOwner``."""
+        self._owner.invalidated(keys)
+
+    def untracked(self, source: object) -> None:
+        """See ``SharedLaneOwner``."""
+        self._owner.untracked(source)
+
     def configure(self, command: Command) -> None:
         """See ``SharedLaneOwner``."""
         to_bytes = self._equipment.encoder.to_bytes
@@ -312,7 +332,7 @@ class Endpoint:
                 self.desired = self.desired.changed(client_info=tuple(info.items()))
 
     def _make_link(self, queue: LinkQueue) -> Link:
-        return Link(queue, self._equipment, introducer=_Introducer(self))
+        return Link(queue, self._equipment, introducer=_Introducer(self, tracking=self._equipment.options.tracking))
 
     def _make_lease_link(self, lease: Lease, desired: Desired) -> Link:
         """Make a link for a connection that is what its user asked for, whatever is desired by then."""
@@ -341,14 +361,18 @@ class _Introducer:
         endpoint: The endpoint.
         lease: The lease, if it is one's link.
         desired: What its connection is to be, whatever is desired by then.
+        tracking: What follows ``CLIENT TRACKING ON``, if the server is to announce changes of keys on it.
     """
 
     endpoint: Endpoint
     lease: Lease | None = None
     desired: Desired | None = None
+    tracking: tuple[str | bytes, ...] | None = None
 
     async def introduce(self) -> Introduction:
-        return await self.endpoint.introduce(wants_id=self.lease is not None, desired=self.desired)
+        return await self.endpoint.introduce(
+            wants_id=self.lease is not None, desired=self.desired, tracking=self.tracking
+        )
 
     def is_current(self, introduction: Introduction) -> bool:
         return self.desired is not None or introduction.version == self.endpoint.desired.version

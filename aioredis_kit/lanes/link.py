@@ -245,8 +245,10 @@ class Link:
 
         def answered(query: Query) -> None:
             if not isinstance(query.reply, Exception):
-                connection.credentials = newest
-                self._owner.happened(Reauthenticated())
+                before, connection.credentials = connection.credentials, newest
+                self._owner.happened(
+                    Reauthenticated(is_same_user=before is not None and before.username == newest.username)
+                )
             elif connection is self.connection:
                 self._owner.happened(Failed(query.reply))
                 self._owner.outdated("the server did not take the new credentials")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.crc import key_slot
 
-from aioredis_kit.events import Failed, Ready, Reconnecting
+from aioredis_kit.events import Failed, Ready, Reauthenticated, Reconnecting
 from aioredis_kit.exceptions import ConnectionLostError, KitError, NotConnectedError
 from aioredis_kit.lanes.link import LinkState
 from aioredis_kit.lanes.queue import Limits, LinkQueue
@@ -53,6 +53,16 @@ class SharedLaneOwner(Protocol):
 
     def configure(self, command: Command) -> None:
         """Note what a ``CLIENT SETNAME`` has done, for the connections to come."""
+
+    def invalidated(self, keys: list[bytes] | None) -> None:
+        """The server says that these keys have changed; ``None``: all of them."""
+
+    def untracked(self, source: object) -> None:
+        """The server will not tell any more of changes of what was read on a link.
+
+        Args:
+            source: Its queue, the lane of the commands that read it.
+        """
 
 
 class SharedLane:
@@ -178,6 +188,8 @@ class SharedLane:
             if not all(each.link.state is LinkState.READY for each in self.queues):
                 return
             self._owner.became_ready()
+        elif isinstance(event, Reauthenticated) and not event.is_same_user:
+            self._owner.untracked(queue)
         elif isinstance(event, Reconnecting | Failed):
             if self._speaker is None or self._speaker.link.state is LinkState.READY:
                 self._speaker = queue
@@ -189,8 +201,9 @@ class SharedLane:
         """See ``QueueOwner``. The client ends, and with it the other links."""
         self._owner.given_up(error)
 
-    def disconnected(self, queue: LinkQueue) -> None:  # noqa: ARG002  # whichever it was
+    def disconnected(self, queue: LinkQueue) -> None:
         """See ``QueueOwner``."""
+        self._owner.untracked(queue)
         self._owner.disconnected()
 
     def configure(self, queue: LinkQueue, command: Command) -> None:
@@ -198,8 +211,11 @@ class SharedLane:
         self._owner.configure(command)
         self.tell_others(queue, command.payload)
 
-    def pushed(self, queue: LinkQueue, pushes: list[Any]) -> None:
-        """See ``QueueOwner``. Nothing asked for them yet, so they are dropped."""
+    def pushed(self, queue: LinkQueue, pushes: list[Any]) -> None:  # noqa: ARG002  # whichever it was
+        """See ``QueueOwner``. Others than those of tracking were not asked for, so they are dropped."""
+        for push in pushes:
+            if push[:1] == [b"invalidate"] and len(push) > 1:
+                self._owner.invalidated(push[1])
 
     # Fences.
 

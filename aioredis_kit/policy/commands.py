@@ -82,7 +82,7 @@ _HARMLESS_QUERIES = (
     _names("COMMAND ECHO INFO LASTSAVE PING ROLE TIME")
     | _names("CAT DRYRUN GENPASS GETUSER LIST USERS WHOAMI", "ACL")
     | _names("LIST STATUS", "BACKUP")
-    | _names("GETNAME GETREDIR ID INFO LIST TRACKINGINFO", "CLIENT")
+    | _names("CACHING GETNAME GETREDIR ID INFO LIST TRACKINGINFO", "CLIENT")
     | _names("COUNT-FAILURE-REPORTS COUNTKEYSINSLOT GETKEYSINSLOT GETSLOTMIGRATIONS INFO", "CLUSTER")
     | _names("KEYSLOT LINKS MYID MYSHARDID NODES REPLICAS SHARDS SLAVES SLOTS SLOT-STATS", "CLUSTER")
     | _names("COUNT DOCS GETKEYS GETKEYSANDFLAGS INFO LIST", "COMMAND")
@@ -97,6 +97,9 @@ _HARMLESS_QUERIES = (
     | _names("EXISTS SHOW", "SCRIPT")
     | _names("GET LEN", "SLOWLOG")
 )
+
+# These may change keys that they don't name: EXEC those of its block.
+_CHANGES_ANYTHING = _names("EXEC FLUSHALL FLUSHDB SFLUSH SWAPDB TRIMSLOTS") | _names("FLUSHSLOT FLUSHSLOTS", "CLUSTER")
 
 # Nobody but their author knows what scripts do: the _RO variants too are writes when in doubt.
 _SCRIPTS = _names("EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO")
@@ -191,6 +194,24 @@ class CommandTraits:
     def has_keys(self) -> bool:
         """Whether the command names keys."""
         return bool(self.key_specs)
+
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether a reply stays right until one of the keys changes that the command names."""
+        return self.is_readonly and self.is_deterministic and self.has_keys and self.lane is Lane.SHARED
+
+    @property
+    def may_change_anything(self) -> bool:
+        """Whether it may change keys that it doesn't name."""
+        return not self.is_known or self.name in _CHANGES_ANYTHING
+
+    @property
+    def only_key_at(self) -> int | None:
+        """Where its only key is, counted from the name as 0, if it always has just one in the same place."""
+        match self.key_specs:
+            case (_Range(first, last, _),) if first == last:
+                return first
+        return None
 
     def keys(self, args: Arguments) -> Arguments:
         """Return the keys, as they were given. `PUBLISH` has its channel here."""

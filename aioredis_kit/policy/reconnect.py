@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from aioredis_kit.exceptions import AuthenticationFailedError
+from aioredis_kit.exceptions import AuthenticationFailedError, HandshakeError
 from aioredis_kit.kinds import to_seconds
 from aioredis_kit.policy.backoff import tenacity_backoff
 
@@ -108,10 +108,13 @@ def read_answer(answer: object) -> Delay | GiveUp:
 def is_hopeless(cause: BaseException, options: Options) -> bool:
     """Return whether waiting can't mend it, as long as the client has never been ready.
 
-    That is: refused credentials that are always the same, or a certificate that fails verification.
+    That is: refused credentials that are always the same, a server that lacks what was asked for, or a certificate that
+    fails verification.
     """
     if isinstance(cause, AuthenticationFailedError):
         return options.credential_provider is None
+    if isinstance(cause, HandshakeError):
+        return cause.is_unsupported
     return _is_certificate_refused(cause)
 
 

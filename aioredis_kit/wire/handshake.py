@@ -36,6 +36,7 @@ class Introduction:
         client_info: What to report with ``CLIENT SETINFO``: attributes, each with its value.
         version: Of which version of what connections are to be this is: see ``lanes.desired``.
         wants_id: Whether the connection's number at the server has to be known.
+        tracking: What follows ``CLIENT TRACKING ON``; ``None``: the server is not asked to announce changes of keys.
     """
 
     protocol: int | None = None
@@ -45,6 +46,7 @@ class Introduction:
     client_info: tuple[tuple[str, str], ...] = ()
     version: int = 0
     wants_id: bool = False
+    tracking: tuple[str | bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Step:
     """
 
     name: str
-    args: tuple[str | int, ...] = field(repr=False)
+    args: tuple[str | bytes | int, ...] = field(repr=False)
     is_required: bool = True
 
 
@@ -113,7 +115,7 @@ class Handshake:
             if code in NOT_SERVING:
                 self.steps = self.steps[position:]
                 return Progress.ASK_LATER
-            if step.name == "HELLO" and self._may_fall_back(code, reply):
+            if step.name == "HELLO" and self.protocol == 3 and self._may_fall_back and _is_unknown(reply):
                 self.protocol = 2
                 self.steps = self._first_round()
                 return Progress.ASK_NOW
@@ -138,6 +140,8 @@ class Handshake:
             steps.append(Step("SELECT", ("SELECT", wanted.db)))
         for attribute, value in wanted.client_info:
             steps.append(Step("CLIENT SETINFO", ("CLIENT", "SETINFO", attribute, value), is_required=False))
+        if wanted.tracking is not None:
+            steps.append(Step("CLIENT TRACKING", ("CLIENT", "TRACKING", "ON", *wanted.tracking)))
         steps.append(Step("PING", ("PING",)))
         return steps
 
@@ -158,15 +162,22 @@ class Handshake:
             steps.append(Step("CLIENT SETNAME", ("CLIENT", "SETNAME", self._introduction.client_name)))
         return steps
 
-    def _may_fall_back(self, code: str, reply: Exception) -> bool:
-        is_unknown = code == "NOPROTO" or "unknown command" in str(reply).lower()
-        return is_unknown and self._introduction.protocol is None and self.protocol == 3
+    @property
+    def _may_fall_back(self) -> bool:
+        return self._introduction.protocol is None and self._introduction.tracking is None
 
     def _refusal(self, step: Step, reply: Exception) -> HandshakeError:
         kind = AuthenticationFailedError if isinstance(reply, AuthenticationError) else HandshakeError
         hint = ""
         if error_code(reply) == "NOAUTH":
             hint = "; the server asks for a password: set password= or credential_provider="
+        elif step.name == "CLIENT TRACKING":
+            hint = (
+                "; client_side_cache and emit_invalidate need it: leave them out, or let the server, its ACL or the "
+                "proxy before it allow CLIENT TRACKING"
+            )
+        elif step.name == "HELLO" and self._introduction.tracking is not None and _is_unknown(reply):
+            hint = "; client_side_cache and emit_invalidate need RESP3: leave them out with this server"
         elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
             hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
         # A server quotes a command that it does not know, and so the credentials.
@@ -174,6 +185,16 @@ class Handshake:
         credentials = self._introduction.credentials
         if credentials is not None and credentials.password and credentials.password in text:
             text = error_code(reply).partition(":")[0]
-        error = kind(f"{self._address} refused {step.name}: {text}{hint}", step=step.name, address=self._address)
+        error = kind(
+            f"{self._address} refused {step.name}: {text}{hint}",
+            step=step.name,
+            address=self._address,
+            is_unsupported=step.name == "CLIENT TRACKING" or (step.name == "HELLO" and _is_unknown(reply)),
+        )
         error.__cause__ = reply if text == str(reply) else None
         return error
+
+
+def _is_unknown(reply: Exception) -> bool:
+    """Whether the server knows no such command, or no such version of it."""
+    return error_code(reply) == "NOPROTO" or "unknown command" in str(reply).lower()

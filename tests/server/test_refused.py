@@ -209,13 +209,3 @@ async def test_a_registered_command_that_blocks(redis_client):
     assert len(await redis_client.client_list()) == connections + 1
     with pytest.raises(ConfigurationError, match="MULTI"):
         redis_client.register_command("MULTI")
-
-
-async def test_options_that_are_not_supported_yet():
-    """Refused when the client is made, before any I/O."""
-    for options in (
-        {"client_side_cache": object()},
-        {"emit_invalidate": True},
-    ):
-        with pytest.raises(ConfigurationError, match="not supported yet"):
-            create_client("redis://localhost:1", **options)

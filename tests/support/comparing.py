@@ -71,10 +71,10 @@ def shape(result):
     return float if kind in _NUMBERS else kind
 
 
-async def both(redis_url, options, calls, prepare=None):
+async def both(redis_url, options, calls, prepare=None, ours=create_client):
     """Make calls on redis-py's client and on ours, each time on the same empty database; return both's results."""
     results = []
-    for connect in (redis.asyncio.Redis.from_url, create_client):
+    for connect in (redis.asyncio.Redis.from_url, ours):
         async with connect(redis_url, **options) as client:
             await client.flushdb()
             if prepare is not None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioredis_kit.cache.options import CacheOptions
+from aioredis_kit.cache.store import ClientSideCache
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.options import CommandOptions, Options, SocketOptions, TLSOptions
@@ -141,16 +143,27 @@ def test_keep_alive_probes_begin_after_thirty_seconds_unless_said_otherwise():
         (None, {"credential_provider": print, "username": "u"}, ["credential_provider", "username"]),
         ("redis://:p@h", {"credential_provider": print}, ["credential_provider", "password"]),
         pytest.param(
-            *(None, {"client_side_cache": True, "protocol": 2}, ["client_side_cache", "RESP3", "protocol"]),
+            *(None, {"client_side_cache": CacheOptions(), "protocol": 2}, ["client_side_cache", "RESP3", "protocol"]),
             marks=pins("case-12"),
         ),
         (None, {"emit_invalidate": True, "protocol": 2}, ["emit_invalidate", "RESP3", "protocol"]),
         pytest.param(
-            *(None, {"emit_invalidate": True, "client_side_cache": True}, ["emit_invalidate", "client_side_cache"]),
+            *(
+                None,
+                {"emit_invalidate": True, "client_side_cache": CacheOptions()},
+                ["emit_invalidate", "client_side_cache"],
+            ),
             marks=pins("case-13"),
         ),
-        (None, {"client_side_cache": True}, ["client_side_cache is not supported yet"]),
-        (None, {"emit_invalidate": True, "protocol": 3}, ["emit_invalidate is not supported yet"]),
+        (None, {"client_side_cache": True}, ["client_side_cache must be CacheOptions, a ClientSideCache or None"]),
+        (
+            *(None, {"client_side_cache": ClientSideCache(), "single_connection_client": True}),
+            ["client_side_cache", "single_connection_client"],
+        ),
+        (
+            *(None, {"emit_invalidate": True, "single_connection_client": True}),
+            ["emit_invalidate", "single_connection_client"],
+        ),
     ],
 )
 def test_an_impossible_combination_is_refused(url, given, names):

@@ -1,0 +1,492 @@
+"""What a client does with its cache: hits without the network, loads shared by all who want the same, own writes.
+
+Rules of this file:
+
+1. Between looking an entry up and beginning its load nothing awaits: whatever changes a key comes before or after
+   both.
+2. A lens says what entries are found by. While nobody can be sure what connections are to be (a ``SELECT`` or ``AUTH``
+   is under way, the client is closed), it is blind: nothing is found, and commands go out as if there were no cache.
+3. Whoever waits for another's load never gets that one's trouble (cancellation, a deadline): it asks itself then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from inspect import isawaitable
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import DataError, RedisError
+
+from aioredis_kit._redispy import NEVER_DECODE
+from aioredis_kit.cache.options import CacheOptions
+from aioredis_kit.cache.replies import CONTAINERS, copied
+from aioredis_kit.cache.store import LOADING, NEVER, ClientSideCache
+from aioredis_kit.client.plans import PLAIN
+from aioredis_kit.exceptions import CommandTimeoutError, ConfigurationError, KitError, TimeoutDiagnosis, one_for_each
+from aioredis_kit.transport.command import new_command, wait
+from aioredis_kit.transport.units import Unit, new_unit
+from aioredis_kit.wire.encoder import join
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from aioredis_kit.cache.store import Entry
+    from aioredis_kit.client.commands import CommandClient
+    from aioredis_kit.client.plans import Plan
+    from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.policy.commands import Argument
+    from aioredis_kit.transport.command import Command
+
+MOST_KEYS: Final = 16
+"""Of so many keys it is asked when they end; a command with more is not cached."""
+_GONE: Final = -2
+"""What ``PTTL`` says of a key that does not exist."""
+
+
+class Lens:
+    """Through which the commands of a view see the entries of their own kind.
+
+    Attributes:
+        space: What the keys of its entries end with; ``None`` while it is blind.
+        decode: Whether replies are decoded.
+        ttl: How long replies are kept at most, in seconds.
+    """
+
+    __slots__ = ("decode", "space", "ttl")
+
+    def __init__(self, *, decode: bool, ttl: float) -> None:
+        self.space: int | None = None
+        self.decode = decode
+        self.ttl = ttl
+
+
+class Caching:
+    """A client's part in a cache.
+
+    Lifecycle: ``join`` and ``open`` when the client is opened; ``close`` when it has ended.
+
+    Attributes:
+        cache: The cache.
+        options: Its options.
+        is_optin: Whether only what is read through a view that asks for it is cached.
+    """
+
+    def __init__(self, cache: ClientSideCache, equipment: Equipment) -> None:
+        self.cache = cache
+        self.options = cache.options
+        self.is_optin = cache.options.mode == "optin"
+        self._equipment = equipment
+        self._to_bytes = equipment.encoder.to_bytes
+        self._lenses: dict[tuple[bool, float], Lens] = {}
+        self._endpoint: Endpoint | None = None
+        self._suspended = 0
+
+    @classmethod
+    def of(cls, equipment: Equipment) -> Caching | None:
+        """Return the part of a client that is made of this, if it has a cache."""
+        match equipment.options.client_side_cache:
+            case None:
+                return None
+            case CacheOptions() as options:
+                return cls(ClientSideCache(options), equipment)
+            case cache:
+                return cls(cache, equipment)
+
+    def lens(self, *, decode: bool, ttl: float | None) -> Lens:
+        """Return the lens of a view.
+
+        Args:
+            decode: Whether its replies are decoded.
+            ttl: How long it wants replies to be kept at most, in seconds.
+        """
+        of_all = math.inf if self.options.ttl is None else self.options.ttl
+        kind = (decode, of_all if ttl is None else min(ttl, of_all))
+        if kind not in self._lenses:
+            self._lenses[kind] = Lens(decode=decode, ttl=kind[1])
+            self._focus()
+        return self._lenses[kind]
+
+    def changed(self, key: Argument | None) -> None:
+        """Note that this client is about to change a key, or has; ``None``: perhaps any."""
+        self.cache.invalidate(None if key is None else self._to_bytes(key))
+
+    def join(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use the cache from now on.
+
+        Raises:
+            RuntimeError: Clients on another event loop use it.
+        """
+        self.cache.join(self, loop)
+
+    def open(self, endpoint: Endpoint) -> None:
+        """See what is cached of an endpoint."""
+        self._endpoint = endpoint
+        self._suspended = 0
+        self._focus()
+
+    def close(self) -> None:
+        """See nothing, and use the cache no more. Idempotent."""
+        self._endpoint = None
+        self._focus()
+        self.cache.leave(self)
+
+    def suspend(self) -> None:
+        """See nothing until ``resume``: what connections are to be is about to change."""
+        self._suspended += 1
+        self._focus()
+
+    def resume(self, endpoint: Endpoint) -> None:
+        """See what is cached for what the connections of an endpoint are now. What was read before is dropped."""
+        if endpoint is not self._endpoint:
+            return
+        self._suspended -= 1
+        for queue in endpoint.shared.queues:
+            self.cache.lose(queue)
+        self._focus()
+
+    def _focus(self) -> None:
+        endpoint = None if self._suspended else self._endpoint
+        for lens in self._lenses.values():
+            lens.space = None if endpoint is None else self._space(endpoint, lens)
+
+    def _space(self, endpoint: Endpoint, lens: Lens) -> int:
+        options, desired = self._equipment.options, endpoint.desired
+        user = None if desired.credentials is None else desired.credentials.username
+        provider = options.credential_provider
+        text = (options.encoding, options.encoding_errors) if lens.decode else None
+        who = (user, None if provider is None else id(provider))
+        return self.cache.space((str(self._equipment.dialler.address), desired.db, who, text, lens.ttl))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found of a read.
+
+    Attributes:
+        lens: Through which.
+        reply: The reply, if it was.
+        entry: The entry that was begun, if not. Without either it is to be sent as if there were no cache.
+    """
+
+    lens: Lens
+    reply: tuple[Any] | None = None
+    entry: Entry | None = None
+
+
+class CachedCommands:
+    """Issues the commands of a view: reads are answered from the cache where that is possible.
+
+    Attributes:
+        cache: The cache.
+        reads: Whether they are.
+        ttl: How long replies are kept at most, in seconds; ``None``: as the cache wants it.
+        place: Of a read among what is sent for it, from 0.
+
+    Args:
+        view: The same view without a cache. It issues what has to be sent.
+        caching: The client's part in the cache.
+        reads: Whether reads are cached; if not, writes still end what they change.
+        ttl: How long replies are kept at most, in seconds; ``None``: as the cache wants it.
+    """
+
+    def __init__(self, view: CommandClient, caching: Caching, *, reads: bool, ttl: float | None) -> None:
+        self.reads = reads
+        self.ttl = ttl
+        self._view = view
+        self._plans = view._plans  # noqa: SLF001  # it is that view's first stage
+        self._by_name = view._by_name  # noqa: SLF001  # as above
+        self._encode = view._encode  # noqa: SLF001  # as above
+        self._core = view._core  # noqa: SLF001  # as above
+        self._clock = view._core.equipment.clock  # noqa: SLF001  # as above
+        self._to_bytes = view._core.equipment.encoder.to_bytes  # noqa: SLF001  # as above
+        self._options = caching.options
+        self.cache = self._cache = caching.cache
+        self._entries = caching.cache.entries
+        self._is_lru = caching.cache.is_lru
+        self._asks_ends = caching.options.key_expiry
+        self._opting_in = ("CLIENT", "CACHING", "YES") if caching.is_optin else None
+        self.place = 0 if self._opting_in is None else 1  # of a read among what is sent for it
+        self._lens = caching.lens(decode=view._decode, ttl=ttl)  # noqa: SLF001  # as above
+        self._undecoded = caching.lens(decode=False, ttl=ttl)
+
+    def execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Coroutine[Any, Any, Any]:
+        """See ``CommandClient.execute_command``."""
+        try:
+            plan = self._by_name[args[0]]
+        except (KeyError, IndexError, TypeError):
+            try:
+                plan = self._plans.make(args)
+            except (DataError, ConfigurationError):
+                return self._view._execute(args, options)  # noqa: SLF001  # raises it again, when it is awaited
+        if plan.is_cacheable and self.reads:
+            return self._read(plan, args, options)
+        if plan.changes is not None:
+            return self._change(plan, args, options)
+        return self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+
+    async def _change(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
+        """Issue a write. What depends on its keys ends, before and behind it."""
+        plan.changes(args)  # type: ignore[misc]  # there is one
+        try:
+            return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+        finally:
+            plan.changes(args)  # type: ignore[misc]  # as above
+
+    async def _read(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
+        """Answer a read from the cache, or load it."""
+        # The path of every hit: what looks unrolled here was measured.
+        payload: Any = self._encode(args)
+        lens = self._lens if not options or NEVER_DECODE not in options else self._undecoded
+        key = (payload, lens.space)
+        try:
+            entry = self._entries.get(key)
+        except TypeError:  # a large command, in pieces
+            return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+        if entry is not None and asyncio.get_running_loop() is self._core.loop:
+            ends_at = entry.ends_at
+            if ends_at == NEVER or ends_at > self._clock():
+                reply = self._hit(entry)
+                return reply if plan.callback is None else await self._respond(plan, reply, options)
+        if self._core.loop is None:
+            self._core.admit()
+        keys = None if asyncio.get_running_loop() is not self._core.loop else self.keys(plan, args, lens)
+        if keys is None:
+            return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+        self._cache.misses += 1
+        reply = await self._obtain(args, (payload, lens.space), keys, lens)
+        return await self._respond(plan, reply, options)
+
+    def _hit(self, entry: Entry) -> Any:
+        """Return the reply of an entry that was found."""
+        self._cache.hits += 1
+        if self._is_lru:
+            self._entries.move_to_end(entry.key)
+        return copied(entry.reply) if entry.is_copied else entry.reply
+
+    async def _respond(self, plan: Plan, reply: Any, options: dict[str, Any] | None) -> Any:
+        if options:
+            self._view._read_options(options)  # noqa: SLF001  # it is that view's first stage
+        response = plan.make(reply, options)
+        return await response if type(response) not in PLAIN and isawaitable(response) else response
+
+    def keys(self, plan: Plan, args: tuple[Any, ...], lens: Lens) -> tuple[bytes, ...] | None:
+        """Return the keys that a command reads; ``None`` if it is not to be cached."""
+        if lens.space is None:
+            return None
+        position = plan.only_key_at
+        if position is not None:
+            keys: tuple[bytes, ...] = (self._to_bytes(args[position]),) if position < len(args) else ()
+        else:
+            found = self._core.equipment.commands.classify(args).keys(args)
+            keys = tuple(dict.fromkeys(map(self._to_bytes, found)))
+        options = self._options
+        if not keys or (self._asks_ends and len(keys) > MOST_KEYS):
+            return None
+        if options.prefixes and not all(map(options.covers, keys)):
+            return None
+        if options.cacheable is not None and not options.cacheable(args):
+            return None
+        return keys
+
+    def look_up(self, plan: Plan, args: tuple[Any, ...], *, decode: bool) -> Look:
+        """See what can be done for a read that is one of several.
+
+        Args:
+            plan: Its plan.
+            args: The command.
+            decode: Whether its reply is decoded.
+        """
+        lens, payload = self._lens if decode is self._lens.decode else self._undecoded, self._encode(args)
+        keys = self.keys(plan, args, lens) if isinstance(payload, bytes) else None
+        if keys is None:
+            return Look(lens)
+        entry = self._entries.get((payload, lens.space))
+        if entry is not None and entry.ends_at != LOADING:
+            if entry.ends_at > self._clock():
+                return Look(lens, reply=(self._hit(entry),))
+            self._cache.expired(entry)
+        self._cache.misses += 1
+        if entry is not None and entry.is_kept:  # somebody else's load, for which the others had to wait
+            return Look(lens)
+        return Look(lens, entry=self._cache.begin((payload, lens.space), keys))
+
+    # Loads.
+
+    async def _obtain(self, args: tuple[Any, ...], key: tuple[bytes, Any], keys: tuple[bytes, ...], lens: Lens) -> Any:
+        """Return the raw reply to a read that was not found, from a load of one's own or of another caller's.
+
+        Raises:
+            RedisError: As ``CommandClient.execute_command``.
+
+        Cancellation:
+            As there. Others who want the same load it themselves.
+        """
+        deadline = 0.0
+        while True:
+            entry = self._entries.get(key)
+            if entry is not None and entry.ends_at != LOADING:
+                if entry.ends_at > self._clock():
+                    return copied(entry.reply)
+                self._cache.expired(entry)
+                entry = None
+            if entry is None or lens.space != key[1]:
+                return await self._load(args, key, keys, lens, deadline)
+            deadline = deadline or self._core.due(self._view._options)  # noqa: SLF001  # it is that view's first stage
+            outcome = await self._join(entry, args, deadline)
+            if outcome is None:
+                continue
+            (reply,) = outcome
+            if isinstance(reply, Exception):
+                raise one_for_each(reply)
+            return copied(reply)
+
+    async def _load(
+        self, args: tuple[Any, ...], key: tuple[bytes, Any], keys: tuple[bytes, ...], lens: Lens, deadline: float
+    ) -> Any:
+        """Send a read; keep its reply. See ``_obtain``."""
+        core, cache = self._core, self._cache
+        loop = core.loop or core.admit()
+        command = self._make(loop, args, key[0], keys, lens, deadline)
+        entry = cache.begin(key, keys)
+        began = self._clock()
+        try:
+            command.dispatch(core.lane)
+            entry.source = command.lane
+            try:
+                await wait(command)
+            except BaseException as error:  # noqa: BLE001  # raised again there
+                command = await core.forsake(command, error)
+            reply = self._reply(command)
+            if type(reply) not in PLAIN:
+                cache.drop(entry)
+                reply = await core.settle(self._alone(command, args, key[0], lens), reply)
+            self._keep(entry, command, reply, lens, began)
+        except BaseException as error:  # whatever it was: raised again
+            self.give_up(entry, began)
+            if isinstance(error, RedisError) and not isinstance(error, KitError):
+                entry.outcome = (error,)
+            raise
+        finally:
+            if entry.joined is not None:
+                tell(entry.joined)
+        return copied(reply) if type(reply) in CONTAINERS else reply
+
+    def _make(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        args: tuple[Any, ...],
+        payload: bytes,
+        keys: tuple[bytes, ...],
+        lens: Lens,
+        deadline: float,
+    ) -> Command:
+        """Return what is sent for a read: it alone, or with the questions when its keys end."""
+        options = self._view._options  # noqa: SLF001  # it is that view's first stage
+        if not self._asks_ends and self._opting_in is None:
+            return new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
+        commands = self.accompanied(args, keys)
+        sent = join([payload if each is args else self._encode(each) for each in commands])
+        unit = new_unit(loop, commands, sent, [lens.decode] * len(commands), options=options)
+        unit.args, unit.deadline = args, deadline
+        return unit
+
+    def accompanied(self, args: tuple[Any, ...], keys: tuple[bytes, ...]) -> list[tuple[Any, ...]]:
+        """Return a read with what is sent before and behind it."""
+        commands: list[tuple[Any, ...]] = [] if self._opting_in is None else [self._opting_in]
+        commands.append(args)
+        if self._asks_ends:
+            commands += [("PTTL", key) for key in keys]
+        return commands
+
+    def _reply(self, command: Command) -> Any:
+        """Return the reply to a read, or the exception that takes its place."""
+        reply = command.reply
+        if not isinstance(command, Unit) or isinstance(reply, KitError | asyncio.CancelledError):
+            return reply
+        return [*command.replies, reply][self.place]
+
+    def _alone(self, command: Command, args: tuple[Any, ...], payload: bytes, lens: Lens) -> Command:
+        """Return a read by itself, with what is left of its time."""
+        deadline = 0.0 if command.due == math.inf else command.due
+        alone = new_command(command.loop, args, payload, decode=lens.decode, options=command.options, deadline=deadline)
+        alone.lane = command.lane
+        return alone
+
+    def _keep(self, entry: Entry, command: Command, reply: Any, lens: Lens, began: float) -> None:
+        asides = [*command.replies, command.reply] if isinstance(command, Unit) else []
+        del asides[self.place : self.place + 1]
+        self.keep(entry, reply, asides, lens, command.lane, (began, command.written[0]))
+
+    def keep(
+        self, entry: Entry, reply: Any, asides: list[Any], lens: Lens, source: object, since: tuple[float, float]
+    ) -> None:
+        """Keep a reply, for as long as its keys are there.
+
+        Args:
+            entry: Its entry.
+            reply: The raw reply; nobody may change it any more.
+            asides: The replies to what was sent before and behind it.
+            lens: Through which it is seen.
+            source: The lane that it came on.
+            since: When it was issued, and when it was written.
+        """
+        began, written = since
+        entry.outcome = (reply,)
+        ends_at = written + lens.ttl
+        for aside in asides[self.place :]:
+            if type(aside) is not int or (aside == _GONE and reply is not None):
+                self._cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
+            elif aside >= 0:
+                ends_at = min(ends_at, written + aside / 1000)
+        if any(isinstance(aside, Exception) for aside in asides[: self.place]):
+            self._cache.drop(entry)  # the server did not let us opt in
+        key: Any = entry.key  # as we made it: the payload and a space
+        load_time = self._clock() - began
+        self._cache.store(entry, reply, source, ends_at=ends_at, load_time=load_time, size=getsizeof(key[0]))
+
+    def give_up(self, entry: Entry, began: float) -> None:
+        """Note that a load that began then has failed."""
+        self._cache.fail(entry, load_time=self._clock() - began)
+
+    async def _join(self, entry: Entry, args: tuple[Any, ...], deadline: float) -> tuple[Any] | None:
+        """Wait for the load of another caller; return its outcome.
+
+        Raises:
+            CommandTimeoutError: Time was over before.
+        """
+        waiter = self._core.loop.create_future()
+        if entry.joined is None:
+            entry.joined = []
+        entry.joined.append(waiter)
+        self._cache.joined_loads += 1
+        try:
+            async with asyncio.timeout(None if deadline == math.inf else deadline - self._clock()):
+                await waiter
+        except TimeoutError:
+            timeout = self._view._options.timeout or 0.0  # noqa: SLF001  # it is that view's first stage
+            diagnosis = TimeoutDiagnosis(
+                timeout=timeout,
+                queued=timeout,
+                in_flight=0.0,
+                commands_ahead=0,
+                bytes_ahead=0,
+                bytes_read=0,
+                state=self._core.state.value,
+                lag=0.0,
+            )
+            raise CommandTimeoutError(
+                f"{args[0]!s} was not answered within {timeout:g} s: it waited for the same command of another caller",
+                diagnosis=diagnosis,
+            ) from None
+        return entry.outcome
+
+
+def tell(joined: list[asyncio.Future[None]]) -> None:
+    """Let those go on who waited for a load."""
+    for waiter in joined:
+        if not waiter.done():
+            waiter.set_result(None)
