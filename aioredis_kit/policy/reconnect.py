@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aioredis_kit.exceptions import AuthenticationFailedError, HandshakeError
 from aioredis_kit.kinds import to_seconds
 from aioredis_kit.policy.backoff import tenacity_backoff
+from aioredis_kit.policy.tls_failures import TLSFailure, find_failure, tls_error_behind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from aioredis_kit.options import Options, ReconnectStrategy, StrategyAnswer
 
     Uniform: TypeAlias = Callable[[float, float], float]
+
+_HOPELESS: Final = frozenset(
+    {
+        TLSFailure.OTHER_NAME,
+        TLSFailure.UNKNOWN_AUTHORITY,
+        TLSFailure.EXPIRED,
+        TLSFailure.UNVERIFIED,
+        TLSFailure.CERTIFICATE_MISSING,
+        TLSFailure.VERSION,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +120,13 @@ def read_answer(answer: object) -> Delay | GiveUp:
 def is_hopeless(cause: BaseException, options: Options) -> bool:
     """Return whether waiting can't mend it, as long as the client has never been ready.
 
-    That is: refused credentials that are always the same, a server that lacks what was asked for, or a certificate that
-    fails verification.
+    That is: refused credentials that are always the same, a server that lacks what was asked for, a certificate that
+    fails verification, and what else TLS needs that this client's options do not have. A certificate that is not valid
+    yet will be; one of the client's own that the server refuses may be renewed on disk.
     """
     if isinstance(cause, AuthenticationFailedError):
         return options.credential_provider is None
     if isinstance(cause, HandshakeError):
         return cause.is_unsupported
-    return _is_certificate_refused(cause)
-
-
-def _is_certificate_refused(cause: BaseException | None) -> bool:
-    import ssl  # noqa: PLC0415  # only asked after a failure; asyncio has loaded it by then
-
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        seen.add(id(cause))
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    return False
+    error = tls_error_behind(cause)
+    return error is not None and find_failure(error) in _HOPELESS

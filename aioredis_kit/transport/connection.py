@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import ssl
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import DataError
@@ -189,7 +188,7 @@ class Connection:
                     f"{self.address} did not answer within {timeout:g} seconds", address=self.address
                 ) from None
             if isinstance(error, OSError):
-                raise _connect_error(self.address, error) from error
+                raise ConnectError(f"{self.address}: {error.strerror or error}", address=self.address) from error
             if isinstance(error, DataError):  # it names no value: those are the credentials
                 raise ConnectError(
                     f"{self.address}: the handshake can't be sent: {error}", address=self.address
@@ -292,7 +291,8 @@ class Connection:
 
     def woke_half(self) -> None:
         """See ``ProtocolOwner``."""
-        self._owner.woke_half()
+        if self._dialler.tls is None:  # a write under TLS is a record: another one costs more than it wins
+            self._owner.woke_half()
 
     def pushed(self) -> None:
         """See ``ProtocolOwner``."""
@@ -336,13 +336,26 @@ class Connection:
         self._round = finished = self._loop.create_future()
         queries = [Query(self._encoder.encode(step.args)) for step in handshake.steps[:-1]]
         queries.append(Query(self._encoder.encode(handshake.steps[-1].args), self._finish_round))
-        if self._failure is not None or not self.send(queries, self._clock()):
+        if self._failure is not None:
+            self._finish_round()
+        elif self._transport.is_closing() or self.has_hung_up():
+            pass  # the loop is about to say why: writing would put its own error before that, a TLS alert perhaps
+        elif not self.send(queries, self._clock()):
             self._finish_round()
         await finished
         self._round = None
         if self._failure is not None:
-            raise ConnectError(f"{self._failure} during the handshake", address=self.address) from self._failure
+            raise self._explained(self._failure) from self._failure
         return [query.reply for query in queries]
+
+    def _explained(self, failure: KitError) -> ConnectError:
+        """Return why the handshake failed: with TLS 1.3 the server looks at a certificate after its own is done."""
+        explained = self._dialler.explain(failure)
+        if explained is not None:
+            return explained
+        is_reset = isinstance(failure.__cause__, ConnectionError) and self.bytes_read == 0
+        hint = self._dialler.explain_reset(self._transport) if is_reset else ""
+        return ConnectError(f"{failure} during the handshake{hint}", address=self.address)
 
     def _finish_round(self, _: Query | None = None) -> None:
         if self._round is not None and not self._round.done():
@@ -361,9 +374,3 @@ class Connection:
         self.ended.set_result(None)
         if was_open:
             self._owner.lost(error, unanswered)
-
-
-def _connect_error(address: str, error: OSError) -> ConnectError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectError(f"{address}: its certificate does not verify: {error.verify_message}", address=address)
-    return ConnectError(f"{address}: {error.strerror or error}", address=address)

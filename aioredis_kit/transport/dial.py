@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from aioredis_kit.exceptions import ConnectError
+from aioredis_kit.policy.tls_failures import explain, explain_reset, is_about_name, tls_error_behind
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Sequence
 
     from aioredis_kit.options import SocketOptions
@@ -68,20 +72,69 @@ class Dialler:
             timeout: How long all is going to take at most, in seconds: each address gets its share.
 
         Raises:
-            OSError: It can't be opened, or a certificate does not verify.
+            ConnectError: TLS failed, and it is known why.
+            OSError: It can't be opened otherwise.
 
         Cancellation:
             Safe. A half-open socket is closed.
         """
-        loop = asyncio.get_running_loop()
         if self.address.path is not None:
-            return await loop.create_unix_connection(protocol, self.address.path)
+            return await asyncio.get_running_loop().create_unix_connection(protocol, self.address.path)
+        context = None if self.tls is None else await self.tls.current()
+        try:
+            return await self._open(protocol, context, timeout)
+        except ssl.SSLError as error:
+            names = await self._names(timeout / 4) if is_about_name(error) else ()
+            if (explained := self.explain(error, names)) is not None:
+                raise explained from error
+            raise
+
+    def explain(self, error: BaseException | None, names: Sequence[str] = ()) -> ConnectError | None:
+        """Return why TLS failed in words, with the option that mends it; ``None`` if that is not known.
+
+        Args:
+            error: How the connection ended.
+            names: The names in the server's certificate, as far as they are known.
+        """
+        failure = tls_error_behind(error)
+        if self.tls is None or failure is None:
+            return None
+        text = explain(failure, self.tls.options, self._name, names)
+        return ConnectError(f"{self.address}: {text}", address=str(self.address)) if text else None
+
+    def explain_reset(self, transport: asyncio.Transport) -> str:
+        """Return what may be behind a connection that the server resets before it has said a word."""
+        secured = transport.get_extra_info("ssl_object")
+        if self.tls is None or secured is None or secured.version() != "TLSv1.3":
+            return ""
+        return f"; {explain_reset(self.tls.options)}"
+
+    @property
+    def _name(self) -> str:
+        return self.server_hostname or self.address.host
+
+    async def _names(self, timeout: float) -> tuple[str, ...]:
+        """Return the names in a certificate that is trusted, but for another name: ask for it again, send nothing."""
+        context = await self.tls.without_name() if self.tls is not None else None
+        if context is None:
+            return ()
+        with contextlib.suppress(OSError):  # a time-out is one, too: the names are not known then
+            async with asyncio.timeout(timeout):
+                transport, _ = await self._open(asyncio.Protocol, context, timeout)
+                certificate = transport.get_extra_info("peercert")
+                transport.abort()
+                return tuple(value for _, value in certificate.get("subjectAltName", ()))
+        return ()
+
+    async def _open(
+        self, protocol: Callable[[], ProtocolT], context: ssl.SSLContext | None, timeout: float
+    ) -> tuple[asyncio.Transport, ProtocolT]:
         sock = await self._connect(timeout)
         try:
             self._set_options(sock)
-            if self.tls is not None:
-                return await self._secure(sock, await self.tls.current(), protocol())
-            return await loop.create_connection(protocol, sock=sock)
+            if context is not None:
+                return await self._secure(sock, context, protocol())
+            return await asyncio.get_running_loop().create_connection(protocol, sock=sock)
         except BaseException:  # cancelled too: nobody else would close the socket
             sock.close()
             raise
@@ -97,8 +150,7 @@ class Dialler:
         loop = asyncio.get_running_loop()
         raw, _ = await loop.create_connection(_Unread, sock=sock)
         try:
-            name = self.server_hostname or self.address.host
-            transport = await loop.start_tls(raw, protocol, tls, server_hostname=name)
+            transport = await loop.start_tls(raw, protocol, tls, server_hostname=self._name)
         except BaseException:  # cancelled too: nobody else knows of the transport
             raw.abort()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,6 +30,7 @@ class TLSContext:
         options: What it is made of. A ready ``SSLContext`` stays what it is.
 
     Attributes:
+        options: What it is made of.
         context: The present context.
 
     Raises:
@@ -36,7 +38,7 @@ class TLSContext:
     """
 
     def __init__(self, options: TLSOptions | ssl.SSLContext) -> None:
-        self._options = options
+        self.options = options
         self._state = self._look()  # in this order: what changes while it is read is read again
         self.context = tls_context(options)
 
@@ -46,18 +48,36 @@ class TLSContext:
         Cancellation:
             Safe.
         """
-        if isinstance(self._options, ssl.SSLContext):
+        if isinstance(self.options, ssl.SSLContext):
             return self.context
         state = self._look()
         if state != self._state:
             with contextlib.suppress(ConfigurationError):
-                self.context = await anyio.to_thread.run_sync(tls_context, self._options)
+                self.context = await anyio.to_thread.run_sync(tls_context, self.options)
                 self._state = state
         return self.context
 
+    async def without_name(self) -> ssl.SSLContext | None:
+        """Return a context that checks all but the name in the server's certificate, to look at that.
+
+        It has no certificate of the client's: who the client is, is not for a server by another name.
+
+        Returns:
+            ``None`` where the context was given: it can't be copied.
+
+        Cancellation:
+            Safe.
+        """
+        if isinstance(self.options, ssl.SSLContext):
+            return None
+        options = replace(self.options, check_hostname=False, certificate_file=None, key_file=None)
+        with contextlib.suppress(ConfigurationError):  # its files may be gone meanwhile
+            return await anyio.to_thread.run_sync(tls_context, options)
+        return None
+
     def _look(self) -> _State:
         """Return what can be seen of the files without reading them."""
-        options = self._options
+        options = self.options
         if isinstance(options, ssl.SSLContext):
             return ()
         return tuple(map(_seen, (options.ca_file, options.ca_path, options.certificate_file, options.key_file)))

@@ -10,12 +10,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from aioredis_kit.testing import RedisServer
 from tests.benchmarks import report
 from tests.benchmarks.clients import ADAPTERS, DEFAULT_CLIENTS, LOOPS
 from tests.benchmarks.memory import Memory, measure_memory
 from tests.benchmarks.speed import WORKLOADS, Plan, Results, measure_speed
+from tests.benchmarks.tls import Burst, find_tls_binary, measure_tls, plan_for_tls, servers
 
 # The sizes are those of the acceptance; the quick ones only show that everything runs.
 _SIZES = {"rounds": 11, "seconds": 0.1, "commands": 1_000_000, "in_flight": 10_000}
@@ -26,6 +28,8 @@ def main() -> int:
     """Run what was asked for and return the exit code."""
     options = _parse()
     results: Results = {}
+    tls: Results = {}
+    bursts: list[Burst] = []
     memory: Memory | None = None
     with RedisServer(persistence="none") as server:
         where = report.environment(server)
@@ -33,12 +37,25 @@ def main() -> int:
             results = measure_speed(server, _plan(options))
         if options.what in ("all", "memory"):
             memory = measure_memory(server.url, options.commands, options.in_flight)
-    verdicts = [*report.judge_speed(results), *(report.judge_memory(memory) if memory else ())]
-    print(report.to_markdown(where, results, verdicts))
+    if options.what in ("all", "tls"):
+        where, tls, bursts = _measure_tls(options, where)
+    verdicts = [*report.judge_speed(results), *report.judge_tls(tls, bursts)]
+    verdicts += report.judge_memory(memory) if memory else ()
+    print(report.to_markdown(where, results, tls, bursts, verdicts))
     if options.json:
-        content = json.dumps(report.to_json(where, results, memory, verdicts), indent=2)
+        content = json.dumps(report.to_json(where, results, tls, bursts, memory, verdicts), indent=2)
         options.json.write_text(content + "\n", encoding="utf-8")
     return int(options.check and not all(verdict.is_met for verdict in verdicts))
+
+
+def _measure_tls(options: argparse.Namespace, where: dict[str, Any]) -> tuple[dict[str, Any], Results, list[Burst]]:
+    binary = find_tls_binary()
+    if binary is None:
+        print("TLS: there is no redis-server with TLS on PATH", file=sys.stderr)
+        return where, {}, []
+    with servers(binary) as (plain, secured):
+        where |= {"TLS server": report.environment(secured)["server"]}
+        return where, *measure_tls(plain, secured, plan_for_tls(_plan(options)))
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -55,7 +72,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks on an embedded server.")
     add = parser.add_argument
-    add("what", nargs="?", choices=("all", "speed", "memory"), default="all")
+    add("what", nargs="?", choices=("all", "speed", "memory", "tls"), default="all")
     add("--quick", action="store_true", help="small sizes: shows that it runs, measures nothing")
     add("--check", action="store_true", help="exit with 1 if a bound is missed")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")

@@ -9,11 +9,12 @@ paid in the process that measures it alone, hence the imports inside.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 Adapter: TypeAlias = Callable[[str, int], AbstractAsyncContextManager[Any]]
 
@@ -36,7 +37,10 @@ async def _floor(url: str, callers: int) -> AsyncIterator[Any]:
     address = urlsplit(url)
     assert address.hostname is not None
     assert address.port is not None
-    client = await FloorClient.connect(address.hostname, address.port)
+    tls = None
+    if address.scheme == "rediss":
+        tls = ssl.create_default_context(cafile=parse_qs(address.query)["ssl_ca_certs"][0])
+    client = await FloorClient.connect(address.hostname, address.port, tls)
     try:
         yield client
     finally:

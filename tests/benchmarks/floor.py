@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hiredis import Reader, pack_command
+
+if TYPE_CHECKING:
+    import ssl
 
 _NOTHING_YET = object()
 
@@ -32,10 +35,10 @@ class FloorClient(asyncio.Protocol):
         self._unwritten: list[bytes] = []
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> FloorClient:
+    async def connect(cls, host: str, port: int, tls: ssl.SSLContext | None = None) -> FloorClient:
         """Return a client that is connected and speaks RESP3."""
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(cls, host, port)
+        _, client = await loop.create_connection(cls, host, port, ssl=tls)
         await client._issue("HELLO", "3")
         return client
 

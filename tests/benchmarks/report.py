@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.clients import FLOOR, OURS, REDIS_PY
 from tests.benchmarks.speed import COMMANDS, Cell, Results, Round
+from tests.benchmarks.tls import CALLERS, PLAIN, PLAIN_FLOOR, Burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,6 +60,8 @@ BOUNDS = (
     Bound(1, "throughput", REDIS_PY, 1, workloads=("blocking",)),
     Bound(10, "throughput", REDIS_PY, 1, workloads=("blocking",)),
 )
+TLS_BOUNDS = (Bound(CALLERS, "throughput", PLAIN, 0.80), Bound(CALLERS, "throughput", REDIS_PY, 12))
+_MOST_FOR_BURST = 5
 # Where the client and not the round trip decides.
 _CALLERS_FOR_SET = (100, 1000)
 _SET_TO_GET = 0.85
@@ -112,6 +115,23 @@ def _hold_against(bound: Bound, cell: Cell, rounds: dict[str, list[Round]]) -> V
     )
 
 
+def judge_tls(results: Results, bursts: Iterable[Burst]) -> Iterator[Verdict]:
+    """Hold throughput under TLS and the first commands of a new client against their bounds."""
+    for cell, rounds in results.items():
+        for bound in TLS_BOUNDS:
+            verdict = _hold_against(bound, cell, rounds)
+            yield replace(verdict, what=f"TLS, {verdict.what}", floor=_tls_floor(bound, rounds))
+    for burst in bursts:
+        if burst.client == OURS:
+            what = f"TLS, {burst.loop}: first 100 commands of a new client ÷ its first one"
+            yield Verdict(what, burst.ratio, _MOST_FOR_BURST, is_maximum=True)
+
+
+def _tls_floor(bound: Bound, rounds: dict[str, list[Round]]) -> float:
+    other = PLAIN_FLOOR if bound.other == PLAIN else bound.other
+    return _ratio(rounds[FLOOR], rounds[other], bound.metric)
+
+
 def judge_memory(memory: Memory) -> Iterator[Verdict]:
     """Hold growth and memory in flight against their bounds."""
     for how, growth in (
@@ -140,35 +160,66 @@ def environment(server: RedisServer) -> dict[str, Any]:
     }
 
 
-def to_markdown(where: dict[str, Any], results: Results, verdicts: Iterable[Verdict]) -> str:
+def to_markdown(
+    where: dict[str, Any], results: Results, tls: Results, bursts: Iterable[Burst], verdicts: Iterable[Verdict]
+) -> str:
     """Return where it was measured, one table per loop, then the bounds."""
-    loops = dict.fromkeys(cell.loop for cell in results)
     parts = [", ".join(f"{name} {value}" for name, value in where.items())]
-    parts += [_speed_table(loop, results) for loop in loops]
+    for title, measured in (("", results), ("TLS, ", tls)):
+        loops = dict.fromkeys(cell.loop for cell in measured)
+        parts += [f"{title}{_speed_table(loop, measured)}" for loop in loops]
+    if tls:
+        parts.append(_burst_table(bursts))
     parts.append(_verdict_table(verdicts))
     return "\n\n".join(parts)
 
 
 def to_json(
-    where: dict[str, Any], results: Results, memory: Memory | None, verdicts: Iterable[Verdict]
+    where: dict[str, Any],
+    results: Results,
+    tls: Results,
+    bursts: Iterable[Burst],
+    memory: Memory | None,
+    verdicts: Iterable[Verdict],
 ) -> dict[str, Any]:
     """Return everything that was measured, ready for ``json.dump``."""
     return {
         "environment": where,
-        "speed": [
-            {
-                **asdict(cell),
-                "client": client,
-                "throughput": _median(rounds, "throughput"),
-                "cpu_per_command": _median(rounds, "CPU a command"),
-                "rounds": [asdict(one) for one in rounds],
-            }
-            for cell, by_client in results.items()
-            for client, rounds in by_client.items()
-        ],
+        "speed": _cells_to_json(results),
+        "tls": _cells_to_json(tls),
+        "tls_bursts": [{**asdict(burst), "ratio": burst.ratio} for burst in bursts],
         "memory": asdict(memory) if memory else None,
         "bounds": [{**asdict(verdict), "is_met": verdict.is_met} for verdict in verdicts],
     }
+
+
+def _cells_to_json(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            **asdict(cell),
+            "client": client,
+            "throughput": _median(rounds, "throughput"),
+            "cpu_per_command": _median(rounds, "CPU a command"),
+            "rounds": [asdict(one) for one in rounds],
+        }
+        for cell, by_client in results.items()
+        for client, rounds in by_client.items()
+    ]
+
+
+def _burst_table(bursts: Iterable[Burst]) -> str:
+    rows = [
+        [
+            burst.loop,
+            burst.client,
+            f"{median(burst.one) * 1000:.1f}",
+            f"{median(burst.hundred) * 1000:.1f}",
+            f"{burst.ratio:.2f}",
+        ]
+        for burst in bursts
+    ]
+    header = ["loop", "client", "first command", "first 100 at once", "ratio"]
+    return f"TLS: ms from making a client to its replies\n\n{_table(header, rows)}"
 
 
 def _speed_table(loop: str, results: Results) -> str:

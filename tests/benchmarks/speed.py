@@ -132,20 +132,21 @@ Results = dict[Cell, dict[str, list[Round]]]
 def measure_speed(server: RedisServer, plan: Plan) -> Results:
     """Run the plan against the server and return every round but the warm-ups."""
     with Probe(server.address) as probe:
-        probe.call("HSET", HASH, *itertools.chain.from_iterable(FIELDS.items()))
+        prepare(probe)
     results: Results = {}
     for loop in plan.loops:
         with ExitStack() as stack:
-            workers = {client: stack.enter_context(_worker(client, loop, server.url)) for client in plan.clients}
+            workers = {client: stack.enter_context(worker(client, loop, server.url)) for client in plan.clients}
             for callers in plan.callers:
-                for worker in workers.values():
-                    worker.ask(callers)
                 print(f"speed: {loop}, {callers} callers", file=sys.stderr)
-                for workload, rounds in _alternate(workers, callers, plan, server.pid).items():
+                for workload, rounds in alternate(workers, callers, plan, server.pid).items():
                     results[Cell(workload, callers, loop)] = rounds
-                for worker in workers.values():
-                    worker.ask(None)
     return results
+
+
+def prepare(probe: Probe) -> None:
+    """Store what the workloads read and don't write."""
+    probe.call("HSET", HASH, *itertools.chain.from_iterable(FIELDS.items()))
 
 
 def _place(*pids: int, takes_turns: bool) -> None:
@@ -155,9 +156,12 @@ def _place(*pids: int, takes_turns: bool) -> None:
             os.sched_setaffinity(pid, {min(cpus)} if takes_turns else cpus)
 
 
-def _alternate(
-    workers: dict[str, _Worker], callers: int, plan: Plan, server_pid: int
+def alternate(
+    workers: dict[str, Worker], callers: int, plan: Plan, *server_pids: int
 ) -> dict[str, dict[str, list[Round]]]:
+    """Run all workloads with this many callers, client by client, and return their rounds but the warm-ups."""
+    for each in workers.values():
+        each.ask(callers)
     rounds: dict[str, dict[str, list[Round]]] = {
         workload: {client: [] for client in workers if workload in COMMANDS or client != FLOOR}
         for workload in plan.workloads
@@ -166,16 +170,18 @@ def _alternate(
     for number in range(1 + plan.rounds):
         for workload, by_client in rounds.items():
             takes_turns = callers == 1 and workload not in OVERLAPPING
-            _place(server_pid, *(worker.pid for worker in workers.values()), takes_turns=takes_turns)
+            _place(*server_pids, *(each.pid for each in workers.values()), takes_turns=takes_turns)
             for client in by_client:
                 measured = workers[client].ask((workload, plan.seconds))
                 if number > 0:
                     by_client[client].append(measured)
+    for each in workers.values():
+        each.ask(None)
     return rounds
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
+class Worker:
     """The process of one client on one loop, seen from the driver.
 
     Orders: a number opens a client for that many callers, ``(workload, seconds)`` runs a round,
@@ -197,7 +203,7 @@ class _Worker:
 
 
 @contextmanager
-def _worker(client: str, loop: str, url: str) -> Iterator[_Worker]:
+def worker(client: str, loop: str, url: str) -> Iterator[Worker]:
     # Forked children would share the driver's heap; spawned ones start like an application.
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
@@ -207,9 +213,9 @@ def _worker(client: str, loop: str, url: str) -> Iterator[_Worker]:
     theirs.close()
     try:
         assert process.pid is not None
-        worker = _Worker(f"{client} on {loop}", process.pid, ours)
-        yield worker
-        worker.ask(None)
+        started = Worker(f"{client} on {loop}", process.pid, ours)
+        yield started
+        started.ask(None)
         process.join(_PATIENCE)
     finally:
         process.kill()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.tls import find_tls_binary
+
 _ROOT = Path(__file__).parents[2]
 _CLIENTS = ("floor", "aioredis_kit", "redis-py")
 
@@ -57,6 +59,24 @@ def test_features_are_measured_beside_redis_py(tmp_path: Path) -> None:
     expected = {("pipeline", 1), ("pipeline", 10), ("pubsub", 1), ("blocking", 1), ("blocking", 10)}
     assert measured == {(*cell, client) for cell in expected for client in ("aioredis_kit", "redis-py")}
     assert len(report["bounds"]) == len(expected)
+
+
+@pytest.mark.only_long
+def test_tls_is_measured_beside_plain_connections(tmp_path: Path) -> None:
+    """Each client under TLS, ours and the floor program without it too; and the first commands of a new client."""
+    if find_tls_binary() is None:
+        pytest.skip("there is no redis-server with TLS on PATH")
+    sizes = "--loops asyncio --workloads get --rounds 1 --seconds 0.02"
+    report, markdown = _run(tmp_path, "tls", *sizes.split())
+    assert {(one["workload"], one["callers"], one["client"]) for one in report["tls"]} == {
+        ("get", 100, client) for client in (*_CLIENTS, "without TLS", "floor without TLS")
+    }
+    assert {(one["client"], len(one["one"]), len(one["hundred"])) for one in report["tls_bursts"]} == {
+        ("aioredis_kit", 1, 1),
+        ("redis-py", 1, 1),
+    }
+    assert len(report["bounds"]) == 2 + 1
+    assert "TLS, asyncio: thousand commands" in markdown
 
 
 @pytest.mark.only_long

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
 import shutil
+import socket
 import ssl
+import struct
 
 import anyio.to_thread
 import pytest
@@ -13,7 +17,13 @@ import trustme
 from aioredis_kit import ClientState, TLSOptions, create_client
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
 from aioredis_kit.testing import RedisServer, TLSFiles
-from tests.support.observing import EventRecord, job_tasks, outcome, until
+from aioredis_kit.testing.probe import Probe
+from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
+
+NOW = dt.datetime.now(dt.UTC)
+DAY = dt.timedelta(days=1)
+PAST = {"not_before": NOW - 2 * DAY, "not_after": NOW - DAY}
+FUTURE = {"not_before": NOW + DAY, "not_after": NOW + 2 * DAY}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +48,10 @@ def authority():
 def files(authority, tmp_path_factory):
     """A function that writes a certificate for some names, with its key and the authority's."""
 
-    def write(*names):
+    def write(*names, signed_by=authority, **dates):
         folder = tmp_path_factory.mktemp("tls")
         written = TLSFiles(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
-        certificate = authority.issue_cert(*names)
+        certificate = signed_by.issue_cert(*names, **dates)
         certificate.cert_chain_pems[0].write_to_path(written.cert)
         certificate.private_key_pem.write_to_path(written.key)
         authority.cert_pem.write_to_path(written.ca)
@@ -97,7 +107,7 @@ async def test_an_unknown_authority(server, strategy):
     events = EventRecord(client)
     error = await outcome(client.connect())
     assert type(error) is ConnectError
-    assert "certificate does not verify" in str(error)
+    assert "certificate does not verify for 127.0.0.1: no authority that is trusted signed it" in str(error)
     assert client.state is ClientState.TERMINATED
     failures = 1 if strategy is None else 2
     assert error.attempts == failures
@@ -111,7 +121,7 @@ async def test_a_certificate_for_another_name(binary, files):
     with RedisServer(binary=binary, tls=files("redis.example.com")) as server:
         ca = str(server.tls.ca)
         error = await outcome(create_client(server.url, ssl_ca_certs=ca).connect())
-        assert "certificate does not verify" in str(error)
+        assert "certificate does not verify for 127.0.0.1: it is for redis.example.com" in str(error)
         await serves(server.url, tls=TLSOptions(ca_file=ca, server_hostname="redis.example.com"))
         await serves(server.url, tls=TLSOptions(ca_file=ca, check_hostname=False))
         await serves(server.url, ssl_cert_reqs="none")
@@ -129,6 +139,205 @@ async def test_a_server_that_asks_for_certificates(binary, files):
         assert isinstance(error, ConnectError)
         assert not isinstance(error, ConnectTimeoutError)
         assert not client.is_open
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request):
+    """A function that runs a coroutine on a loop of that kind; no job and no unhandled exception may be left."""
+    factory = pytest.importorskip("uvloop").new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(coroutine):
+        unhandled = []
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+            async def guarded():
+                result = await coroutine
+                await until(lambda: not job_tasks())
+                return result
+
+            result = runner.run(guarded())
+        assert not unhandled
+        return result
+
+    return run
+
+
+@contextlib.contextmanager
+def serving(binary, files, **settings):
+    """A server that is changed once it is up: with some of these settings nobody could tell that it is."""
+    with RedisServer(binary=binary, tls=files("127.0.0.1")) as server:
+        if settings:
+            change(server, **settings)
+        yield server
+
+
+def change(server, *, shows=None, **settings):
+    """Have a server that can still be asked show another certificate, and the like."""
+    if shows is not None:
+        settings |= {"tls_cert_file": str(shows.cert), "tls_key_file": str(shows.key)}
+    words = [word for name, value in settings.items() for word in (name.replace("_", "-"), value)]
+    with Probe(server.address) as probe:
+        probe.call("CONFIG", "SET", *words)
+
+
+async def failure(server, **options):
+    """Connect in vain; return the error."""
+    tls = TLSOptions(**({"ca_file": str(server.tls.ca)} | options.pop("tls", {})))
+    client = create_client(server.url, tls=tls, **options)
+    error = await outcome(client.connect())
+    assert isinstance(error, ConnectError)
+    assert error.address == f"{server.host}:{server.port}"
+    assert str(error).startswith(f"{error.address}: ")
+    assert not client.is_open
+    assert "verify=" not in str(error), "no check is to be switched off"
+    return error
+
+
+@pytest.mark.pins("4.18", "5.2")
+@pytest.mark.parametrize("name", ["127.0.0.1", "other.example.com"])
+def test_the_names_of_the_certificate_are_told(binary, files, run, name):
+    """And the name that was asked for, whether that is the host or not."""
+    with serving(binary, files, shows=files("redis.example.com", "*.example.org", "10.1.2.3")) as server:
+        error = run(failure(server, tls={} if name == server.host else {"server_hostname": name}))
+        assert type(error) is ConnectError
+        assert error.attempts == 1
+        assert f"does not verify for {name}: it is for redis.example.com, *.example.org, 10.1.2.3;" in str(error)
+        assert "tls=TLSOptions(server_hostname=…)" in str(error)
+
+
+def test_a_client_certificate_is_not_shown_to_a_server_by_another_name(binary, files, run):
+    """Its names are looked at without."""
+    with serving(binary, files, shows=files("redis.example.com"), tls_auth_clients="yes") as server:
+        own = files("client")
+        error = run(failure(server, tls={"certificate_file": str(own.cert), "key_file": str(own.key)}))
+        assert "it is for redis.example.com;" in str(error)
+
+
+def test_a_context_of_ones_own_tells_no_names(binary, files, run):
+    """It can't be copied, so they can't be looked at; all else is told."""
+
+    async def connect(server):
+        client = create_client(server.url, tls=ssl.create_default_context(cafile=server.tls.ca))
+        return await outcome(client.connect())
+
+    with serving(binary, files, shows=files("redis.example.com")) as server:
+        error = run(connect(server))
+        assert "does not verify for 127.0.0.1: it is for another name; if this is the right server" in str(error)
+
+
+@pytest.mark.pins("4.18", "5.2")
+def test_an_expired_certificate(binary, files, run):
+    """Somebody has to renew it: final."""
+    with serving(binary, files, shows=files("127.0.0.1", **PAST)) as server:
+        error = run(failure(server))
+        assert type(error) is ConnectError
+        assert error.attempts == 1
+        assert "does not verify for 127.0.0.1: it has expired" in str(error)
+
+
+def test_a_certificate_that_is_not_valid_yet(binary, files, run):
+    """Waiting does mend it: as the strategy says."""
+    answers = iter([0.0, False])
+    with serving(binary, files, shows=files("127.0.0.1", **FUTURE)) as server:
+        error = run(failure(server, reconnect_strategy=lambda *_: next(answers)))
+        assert error.attempts == 2
+        assert "does not verify for 127.0.0.1: it is not valid yet; compare the clocks" in str(error)
+
+
+@pytest.mark.pins("4.18", "5.2")
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_a_client_certificate_that_is_missing(binary, files, run, version):
+    """With TLS 1.3 the server says so after the client's handshake is done; and in so many words, so that is final."""
+    with serving(binary, files, tls_auth_clients="yes", tls_protocols=version) as server:
+        error = run(failure(server, reconnect_strategy=None if version == "TLSv1.3" else False))
+        assert type(error) is ConnectError
+        assert "demands a client certificate, and none was given" in str(error)
+        assert "tls=TLSOptions(certificate_file=…, key_file=…)" in str(error)
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (PAST, "it has expired"),
+        ({"signed_by": trustme.CA()}, "the server does not trust the authority that signed it"),
+    ],
+    ids=["expired", "untrusted"],
+)
+def test_a_client_certificate_that_is_refused(binary, files, run, version, fault, reason):
+    """The server's reason; or, if that was lost as it hung up on a client that was writing, that it is refused."""
+    own = files("client", **fault)
+    with serving(binary, files, tls_auth_clients="yes", tls_protocols=version) as server:
+        given = {"certificate_file": str(own.cert), "key_file": str(own.key)}
+        text = str(run(failure(server, tls=given, reconnect_strategy=False)))
+        refused = f"the server refused the client certificate {own.cert}: {reason}"
+        assert refused in text or f"reset by peer during the handshake; {_SUSPICION} {own.cert}" in text
+        assert "tls=TLSOptions(certificate_file=…, key_file=…)" in text
+
+
+_SUSPICION = "right after a TLS handshake that may be because the server does not accept the client certificate"
+
+
+class Resetting(asyncio.Protocol):
+    """Resets the connection as soon as something was sent to it."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        linger = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.abort()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_connection_that_is_reset_right_after_the_tls_handshake(authority, files, version):
+    """With TLS 1.3 a server may not have looked at our certificate before; with TLS 1.2 it has."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.maximum_version = version
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Resetting, "127.0.0.1", 0, ssl=context) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        options = TLSOptions(ca_file=str(files("client").ca))
+        error = await outcome(
+            create_client(host="127.0.0.1", port=port, tls=options, reconnect_strategy=False).connect()
+        )
+        assert "reset by peer during the handshake" in str(error)
+        is_suspected = "may be because the server demands a client certificate, and none was given" in str(error)
+        assert is_suspected is (version is ssl.TLSVersion.TLSv1_3)
+
+
+@pytest.mark.pins("4.18", "5.2")
+def test_a_server_that_speaks_only_older_tls(binary, files, run):
+    """Final: TLS 1.1 is never spoken, and an older one only if it is allowed."""
+    with serving(binary, files, tls_protocols="TLSv1.1", tls_ciphers="ALL:@SECLEVEL=0") as server:
+        error = run(failure(server))
+        assert type(error) is ConnectError
+        assert error.attempts == 1
+        assert "no TLS version that this client accepts, which is TLSv1.2 or newer" in str(error)
+        assert "tls=TLSOptions(minimum_version=…)" in str(error)
+    with serving(binary, files, tls_protocols="TLSv1.2") as server:
+        error = run(failure(server, tls={"minimum_version": "TLSv1.3"}))
+        assert "TLSv1.3 or newer" in str(error)
+        assert 'tls=TLSOptions(minimum_version="TLSv1.2")' in str(error)
+
+
+@pytest.mark.pins("5.1")
+async def test_a_certificate_that_expires_and_is_renewed(binary, files):
+    """A client that was ready does not give up: it says why, and is back with the new certificate."""
+    with serving(binary, files) as server:
+        options = TLSOptions(ca_file=str(server.tls.ca))
+        async with create_client(server.url, tls=options, reconnect_strategy=0.01) as client:
+            events = EventRecord(client)
+            change(server, shows=files("127.0.0.1", **PAST))
+            client._core.route(()).shared.replace_connections("for a test")
+            await events.wait_for("error", 2)
+            assert "does not verify for 127.0.0.1: it has expired" in str(events.of("error")[1])
+            server.kill()
+            await anyio.to_thread.run_sync(server.start)  # with the certificate of its configuration file
+            assert await client.ping()
 
 
 @pytest.mark.pins("5.2", "P2")
@@ -181,6 +390,28 @@ async def test_certificates_that_are_renewed_on_disk(binary, files):
             second = await reconnect()
             assert second is not first
             assert await reconnect() is second
+
+
+async def test_what_many_issue_in_one_turn_is_one_write(binary, files):
+    """Without TLS it is two, so that the server works meanwhile."""
+    callers = 20
+
+    async def call(client, number):
+        await client.get(f"a{number}")
+        await client.get(f"b{number}")
+
+    with serving(binary, files) as server:
+        async with create_client(server.url, tls=TLSOptions(ca_file=str(server.tls.ca))) as client:
+            server.pause()
+            first = client.socket_writes
+            tasks = [asyncio.create_task(client.ping())]
+            tasks += [asyncio.create_task(call(client, number)) for number in range(callers)]
+            await turns()
+            issued = client.socket_writes
+            assert issued == first + 2, "the PING at once, and what was issued while it was in flight"
+            server.resume()
+            await asyncio.gather(*tasks)
+            assert client.socket_writes == issued + 1
 
 
 @pytest.mark.pins("5.2", "P6")

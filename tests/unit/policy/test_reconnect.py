@@ -189,6 +189,19 @@ def in_context(error, context, *, suppressed=False):
 REFUSED = ssl.SSLCertVerificationError(1, "certificate verify failed")
 
 
+def refused_by(alert):
+    error = ssl.SSLError(1, alert)
+    error.reason = alert
+    return caused(ConnectError("failed"), error)
+
+
+@pytest.mark.parametrize(("code", "hopeless"), [(9, False), (10, True), (19, True), (62, True)])
+def test_time_mends_only_a_certificate_that_is_not_valid_yet(code, hopeless):
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code = code
+    assert is_hopeless(caused(ConnectError("failed"), error), resolve_options(None, {})) is hopeless
+
+
 @pytest.mark.parametrize(
     ("cause", "hopeless"),
     [
@@ -199,6 +212,10 @@ REFUSED = ssl.SSLCertVerificationError(1, "certificate verify failed")
         (in_context(ConnectError("failed"), REFUSED), True),
         (in_context(ConnectError("failed"), REFUSED, suppressed=True), False),
         (caused(ConnectError("failed"), ssl.SSLError()), False),
+        (refused_by("TLSV13_ALERT_CERTIFICATE_REQUIRED"), True),
+        (refused_by("TLSV1_ALERT_PROTOCOL_VERSION"), True),
+        (refused_by("SSLV3_ALERT_CERTIFICATE_EXPIRED"), False),
+        (refused_by("SSLV3_ALERT_HANDSHAKE_FAILURE"), False),
         (HandshakeError("refused", step="SELECT"), False),
         (LOST, False),
     ],
