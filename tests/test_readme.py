@@ -23,7 +23,7 @@ import redis.exceptions
 import yaml
 
 import aioredis_kit
-from aioredis_kit import pytest_plugin, spellings
+from aioredis_kit import CacheOptions, pytest_plugin, spellings
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.options import Options, TLSOptions
 
@@ -226,7 +226,10 @@ def test_what_is_named_exists():
     assert not {error for error in errors if not any(hasattr(home, error) for home in homes)}
     given = set(re.findall(r"`(\w+)=", README))
     assert len(given) >= 3
-    assert given <= {field.name for field in dataclasses.fields(Options)} | spellings.REDIS_PY.keys()
+    options = {field.name for each in (Options, CacheOptions) for field in dataclasses.fields(each)}
+    calls = (aioredis_kit.RedisClient.with_options, aioredis_kit.TokenCredentials)
+    parameters = {name for call in calls for name in inspect.signature(call).parameters}
+    assert given <= options | parameters | spellings.REDIS_PY.keys()
     tls_options = re.search(r"a `TLSOptions` \((.*?)…\)", README, re.DOTALL)[1]
     assert set(re.findall(r"`(\w+)`", tls_options)) <= {field.name for field in dataclasses.fields(TLSOptions)}
 

@@ -17,6 +17,7 @@ from aioredis_kit.client.pipelines import Pipeline
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.client.pool import PoolView
 from aioredis_kit.client.quick import Quick
+from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.transport.command import Command, wait
 from aioredis_kit.wire.encoder import LARGE
 from aioredis_kit.wire.inflight import UNWRITTEN
@@ -245,7 +246,14 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
     def _take_after(
         self, origin: CommandClient, overrides: dict[str, Any], *, cache: bool | float | timedelta | EllipsisType
     ) -> None:
-        """Be what ``origin`` is beyond its options, as a view of it with other options."""
+        """Be what ``origin`` is beyond its options, as a view of it with other options.
+
+        Raises:
+            ConfigurationError: There is no cache.
+        """
+        del origin, overrides
+        if cache is not ... and cache is not False:
+            raise ConfigurationError("cache: nothing of a session is cached, as it may watch what it reads")
 
     # What redis-py's own code asks of a client.
 

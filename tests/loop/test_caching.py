@@ -630,6 +630,13 @@ async def test_a_view_of_a_client_without_cache(make_client):
     make_client().with_options(cache=False)
 
 
+async def test_a_view_of_a_session(client):
+    async with client.dedicated() as session:
+        with pytest.raises(ConfigurationError, match="nothing of a session is cached"):
+            session.with_options(cache=True)
+        await session.with_options(cache=False, command_timeout=1).set("k", "v")
+
+
 # -- time -------------------------------------------------------------------------------------------
 
 
@@ -915,3 +922,31 @@ async def test_on_another_event_loop(server, make_client):
     error = await asyncio.to_thread(run)
     assert isinstance(error, RuntimeError)
     assert "make one for each event loop" in str(error)
+
+
+@pytest.mark.pins("B19")
+@pytest.mark.parametrize("trouble", ["select refused", "select withdrawn", "tracking refused for a while"])
+async def test_after_trouble_it_is_of_use_again(server, client, trouble):
+    """Other than node-redis's in a cluster, which stays switched off."""
+    if trouble == "select refused":
+        server.on("SELECT", resp.error("ERR DB index is out of range"))
+        assert isinstance(await outcome(client.select(99)), ResponseError)
+    elif trouble == "select withdrawn":
+        server.on("GET", None)
+        read = asyncio.create_task(client.get("k"))
+        await server.wait_for_command("GET")
+        select = asyncio.create_task(client.select(1))
+        await turns()
+        select.cancel()
+        await turns()
+        server.connections[0].send(resp.bulk("v"))
+        await read
+        server.on("GET", resp.bulk("v"))
+    else:
+        server.on("CLIENT TRACKING", *[resp.error("ERR not now")] * 3, resp.simple("OK"))
+        server.connections[0].close()
+        await until(lambda: len(server.connections) == 5 and client.is_ready)
+    before = len(sent(server, "GET"))
+    for _ in range(3):
+        await client.get("another")
+    assert len(sent(server, "GET")) == before + 1
