@@ -27,7 +27,7 @@ RULES = (
     + [f"4.{n}" for n in range(1, 22)]
     + [f"5.{n}" for n in range(1, 6)]
     + [f"case-{n}" for n in (*range(1, 52), *range(53, 74), *range(75, 84), *range(92, 106), *range(131, 137))]
-    + [f"B{n}" for n in (18, 19)]
+    + [f"B{n}" for n in (12, 14, 15, 16, 18, 19)]
 )
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.to_thread
 
 from aioredis_kit.credentials import Credentials
-from aioredis_kit.entra.claims import object_id
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.lanes.providers import TokenCredentials
+from aioredis_kit.policy.claims import object_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -11,16 +12,21 @@ import redis.credentials
 
 from aioredis_kit.credentials import Credentials, read_credentials
 from aioredis_kit.lanes.renewal import Renewal
+from aioredis_kit.policy.claims import end_of
 from aioredis_kit.policy.renewal import RenewalSchedule
 from aioredis_kit.transport.tasks import foreign
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tenacity.wait import WaitBaseT
 
     from aioredis_kit.credentials import CredentialSource
+
+
+_LATE: Final = 0.9
+"""After how much of a token's life those are asked that renew it by themselves; redis-entraid does at 0.7."""
 
 
 class TokenCredentials:
@@ -78,35 +84,50 @@ class TokenCredentials:
         return self._renewals[loop]
 
 
+class _Awaitable:
+    """What a listener returns to those who don't await it, and to those who do: redis-entraid has both ways."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
 class _StreamingCredentials(TokenCredentials):
     """The tokens of a provider of redis-py's that renews them by itself, and tells one listener.
 
     This is that listener, for all clients. The provider is asked in a thread: what redis-entraid calls asynchronous
-    blocks the loop for as long as the identity provider takes.
+    blocks the loop for as long as the identity provider takes, and leaves a timer on the loop that nothing stops.
+
+    redis-entraid never tries again once a renewal of its own has failed; and another listener may have taken our place,
+    such as a client of redis-py's that was given the same provider. So it is also asked by a schedule, which is late
+    enough that it has usually told by then.
     """
 
     def __init__(self, provider: redis.credentials.StreamingCredentialProvider) -> None:
-        super().__init__(self._obtain)
+        super().__init__(self._obtain, ratio=_LATE, jitter=0.05)
         self._provider = weakref.ref(provider)
         self._username: str | None = None
-        provider.on_next(self._note)
-        provider.on_error(self._note_failure)
+        listens: Any = provider  # its types know nothing of those who await what a listener returns
+        listens.on_next(self._note)
+        listens.on_error(self._note_failure)
 
     async def _obtain(self) -> Any:
         provider: Any = self._provider()
         answer = await anyio.to_thread.run_sync(provider.get_credentials, abandon_on_cancel=True)
-        self._username = read_credentials(answer).username
-        return answer
+        credentials = read_credentials(answer)
+        self._username = credentials.username
+        return dataclasses.replace(credentials, expires_at=end_of(credentials.password))
 
-    def _note(self, token: Any) -> None:
+    def _note(self, token: Any) -> _Awaitable:
         """Take a token, in whatever thread."""
         ends = token.get_expires_at_ms()
         username = token.try_get("oid") or self._username
         credentials = Credentials(username, token.get_value(), expires_at=None if ends < 0 else ends / 1000)
         self._tell(lambda renewal: renewal.pushed(credentials))
+        return _Awaitable()
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> _Awaitable:
         self._tell(lambda renewal: renewal.push_failed(error))
+        return _Awaitable()
 
     def _tell(self, call: Callable[[Renewal], None]) -> None:
         for loop, renewal in list(self._renewals.items()):
@@ -162,6 +183,8 @@ async def _ask(provider: Any) -> object:
 
 def _call_of(provider: Any) -> Callable[[], Any]:
     """Return what has to be called: the provider itself, or one of its methods."""
+    if isinstance(provider, redis.credentials.StreamingCredentialProvider):  # see above
+        return provider.get_credentials
     if isinstance(provider, redis.credentials.CredentialProvider):
         stock = redis.credentials.CredentialProvider.get_credentials_async
         if type(provider).get_credentials_async is not stock:  # that one would call the other on the loop

@@ -8,7 +8,9 @@ Rules of this file:
 1. There is one request at a time. Whoever needs a token meanwhile waits for that one, and shares its failure.
 2. A token's end is an instant of wall-clock time, and a suspended machine's monotonic clock may stand still: so the
    wall clock is looked at every 30 s at least.
-3. What a provider raises may show a secret in its text: it is a ``__cause__``, and never part of a text of ours.
+3. Without a token connections ask at the pace of their reconnect strategies, and there may be many of them: a provider
+   is not asked again sooner than by one of them alone.
+4. What a provider raises may show a secret in its text: it is a ``__cause__``, and never part of a text of ours.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aioredis_kit.credentials import read_credentials
 from aioredis_kit.exceptions import ConfigurationError, TokenRenewalError
 from aioredis_kit.kinds import to_seconds
-from aioredis_kit.policy.renewal import default_pause, make_backoff, pause_after_failure, recycling_time, renewal_time
+from aioredis_kit.policy.renewal import (
+    default_pause,
+    make_backoff,
+    pause_after_failure,
+    recycling_time,
+    renewal_time,
+    rest_of_provider,
+)
 from aioredis_kit.transport.tasks import foreign
 
 if TYPE_CHECKING:
@@ -140,6 +149,9 @@ class Renewal:
         self._uniform = uniform
         self._users: dict[TokenUser, None] = {}
         self._request: asyncio.Future[Token | Exception | None] | None = None
+        self._latest: Token | None = None  # even if it can't be used any more: open connections may still be it
+        self._fruitless = 0  # requests in a row that led to no token that the server took
+        self._ask_from = -math.inf  # on the loop's clock
         self._failures = 0
         self._failing_since = 0.0
         self._backoff = make_backoff(schedule, uniform)
@@ -176,19 +188,20 @@ class Renewal:
         if self.token is not None and self.token.credentials.is_same_as(credentials):
             self.token = None
             self._plan(math.inf)
+            self._rest()
 
     def pushed(self, credentials: Credentials) -> None:
-        """Take credentials that the provider, which renews them by itself, has just obtained."""
-        old, self.token, self._failures = self.token, Token(credentials, self._now()), 0
-        self._plan(math.inf)
-        recycle_at = math.inf
-        if old is not None:
-            recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
-        for user in list(self._users):
-            user.token_renewed(recycle_at)
+        """Take credentials that the provider, which renews them by itself, has just obtained.
+
+        If nothing comes in time it is asked nevertheless.
+        """
+        self._use(Token(credentials, self._now()), is_news=True)
 
     def push_failed(self, cause: Exception) -> None:
-        """Tell that the provider, which renews by itself, could not."""
+        """Tell that the provider, which renews by itself, could not. It may have given up: so it is asked again."""
+        if self.token is not None and self._now() < self.token.expires_at < math.inf:
+            self._note_failure(cause)
+            return
         expires_at = None if self.token is None else self.token.credentials.expires_at
         error = TokenRenewalError(
             f"the credential provider could not renew its token ({type(cause).__name__})", expires_at=expires_at
@@ -217,6 +230,8 @@ class Renewal:
         assert request is not None  # noqa: S101  # it is this very one
         outcome: Token | Exception | None = None
         try:
+            if (rest := self._ask_from - self._loop.time()) > 0:
+                await asyncio.sleep(rest)
             outcome = await self._answer()
         finally:
             self._request = None
@@ -243,9 +258,19 @@ class Renewal:
         return token
 
     def _take(self, token: Token) -> None:
-        if token.credentials.expires_at is None:
-            return
-        old, self.token, self._failures = self.token, token, 0
+        if token.credentials.expires_at is not None:
+            self._use(token)
+
+    def _use(self, token: Token, *, is_news: bool = False) -> None:
+        """Let this be the present token.
+
+        Args:
+            token: The token.
+            is_news: Whether connections may be open that have another one, although none is known here.
+        """
+        if self.token is not None:  # the server took that one, all the time
+            self._fruitless = 0
+        old, self.token, self._latest, self._failures = self._latest, token, token, 0
         is_new = old is None or not old.credentials.is_same_as(token.credentials)
         self._plan(
             renewal_time(
@@ -257,8 +282,10 @@ class Renewal:
                 spread=self._uniform(-1, 1),
             )
         )
-        if old is not None and is_new:
-            recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
+        if is_new and (old is not None or is_news):
+            recycle_at = math.inf
+            if old is not None:
+                recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
             for user in list(self._users):
                 user.token_renewed(recycle_at)
 
@@ -267,6 +294,7 @@ class Renewal:
         if self.token is None or self.token.expires_at <= now:  # who waited for it is told; the next one asks anew
             self.token = None
             self._plan(math.inf)
+            self._rest()
             return
         if not self._failures:
             self._failing_since = now
@@ -292,6 +320,11 @@ class Renewal:
             for user in list(self._users):
                 user.renewal_failed(failure)
             return default_pause(self._failures, self._uniform)
+
+    def _rest(self) -> None:
+        """Leave the provider in peace for a moment."""
+        self._fruitless += 1
+        self._ask_from = self._loop.time() + rest_of_provider(self._fruitless)
 
     def _plan(self, renew_at: float) -> None:
         self._renew_at = renew_at

@@ -30,6 +30,8 @@ _LEAST_PAUSE: Final = 0.5
 """How long to wait at least before asking again, in seconds: no schedule makes a loop of it."""
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+_FIRST_REST: Final = 0.05
+_LONGEST_REST: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,18 @@ def pause_after_failure(wanted: float, *, left: float) -> float:
         left: How long the token still lives, in seconds.
     """
     return max(min(wanted, left / 10), _LEAST_PAUSE)
+
+
+def rest_of_provider(fruitless: int) -> float:
+    """Return for how long a provider is not asked after that came to nothing, and there is no token, in seconds.
+
+    Connections come by their own reconnect strategies; together they may be many. So this is the default strategy's
+    delay, once for all of them.
+
+    Args:
+        fruitless: How many requests in a row came to nothing.
+    """
+    return min(_FIRST_REST * 2.0 ** min(max(fruitless - 1, 0), 10), _LONGEST_REST)
 
 
 def recycling_time(*, obtained_at: float, expires_at: float) -> float:

@@ -69,10 +69,10 @@ async def test_the_handshake_is_one_write(peer, make_client, options, expected):
         assert connection.chunks == [b"".join(resp.command(*words) for words in [*expected, ("PING",)])]
 
 
-@pytest.mark.pins("5.3", "case-17")
+@pytest.mark.pins("5.3", "case-17", "B12")
 @pytest.mark.parametrize("protocol", [2, 3, None])
 async def test_user_commands_leave_after_the_handshake(peer, make_client, protocol):
-    """None is written before the last answer, however many wait (B12)."""
+    """None is written before the last answer, however many wait."""
     peer.on("PING", None)
     client = make_client(protocol=protocol, password="secret")
     waiting = [asyncio.create_task(client.get(str(number))) for number in range(5)]
@@ -273,7 +273,7 @@ async def test_a_server_that_speaks_first(make_client):
 
 @pytest.mark.pins("5.3", "case-25", "case-26", "P7")
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_a_provider_that_fails(peer, make_client, is_async):
+async def test_a_provider_that_fails(peer, clock, make_client, is_async):
     """Raising or returning nonsense counts as a failed attempt; nothing of it is shown but its kind."""
     answers = iter([ValueError("s3cret"), "s3cret", ("user", 5), None, ("a", "b", "c"), ("user", "pw")])
 

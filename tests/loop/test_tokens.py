@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import threading
 import weakref
-from types import SimpleNamespace
 
 import pytest
-from redis.auth.token import SimpleToken
-from redis.credentials import StreamingCredentialProvider
 from tenacity import wait_fixed
 from tenacity.wait import wait_base
 
@@ -21,46 +17,8 @@ from aioredis_kit.testing import ScriptedPeer, resp
 from tests.support.blocking import BlockingPeer, accounts, start_blocking, words_on
 from tests.support.broadcaster import Broadcaster
 from tests.support.observing import EventRecord, outcome, turns, until
+from tests.support.token_source import LIFE, RENEWAL, Source, authentications
 from tests.support.virtual_time import EPOCH
-
-LIFE = 240.0
-RENEWAL = 180.0
-"""When a token that lives so long is renewed, without jitter."""
-
-
-class Source:
-    """A provider of numbered tokens.
-
-    Attributes:
-        asked_at: When it was asked.
-        answers: What it does the next times, instead of returning the next token: raises, or returns that.
-    """
-
-    def __init__(self, clock, life=LIFE):
-        self.asked_at = []
-        self.answers = []
-        self.holds = None
-        self._clock = clock
-        self._life = life
-
-    async def get_credentials(self):
-        self.asked_at.append(round(self._clock(), 3))
-        if self.holds is not None:
-            await self.holds.wait()
-        if self.answers:
-            answer = self.answers.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-        return self.token(len(self.asked_at))
-
-    def token(self, number):
-        return Credentials("app", f"token-{number}", expires_at=EPOCH + self._clock() + self._life)
-
-    @property
-    def provider(self):
-        """With a schedule that has no jitter."""
-        return TokenCredentials(self, jitter=0)
 
 
 @pytest.fixture
@@ -72,16 +30,6 @@ def source(clock, peer):
 @pytest.fixture
 async def client(make_client, source):
     return await make_client(credential_provider=source.provider, ping_interval=None, reconnect_strategy=0.0).connect()
-
-
-def authentications(peer):
-    """On which connection which token was used, handshakes included, in order."""
-    found = []
-    for each in peer.commands:
-        words = [word.decode() for word in each.words]
-        if "AUTH" in words and words[-1].startswith("token-"):
-            found.append((each.connection.number, words[-1]))
-    return found
 
 
 # -- renewal ----------------------------------------------------------------------------------------
@@ -124,7 +72,7 @@ async def test_in_order_with_the_commands(clock, peer, source, client):
     assert [each.name for each in peer.commands if each.name in ("GET", "AUTH")] == ["GET", "AUTH", "GET"]
 
 
-@pytest.mark.pins("case-80", "case-81", "P7")
+@pytest.mark.pins("case-80", "case-81", "P7", "B15")
 async def test_a_renewal_that_fails_is_reported_and_tried_again(clock, peer, source, client):
     """The connection goes on; the error says until when, and names no secret.
 
@@ -193,7 +141,26 @@ async def test_an_identity_provider_that_is_down_beyond_the_tokens_end(clock, pe
     assert authentications(peer)[-1] == (1, f"token-{asked + 1}")
 
 
-@pytest.mark.pins("case-76")
+@pytest.mark.parametrize("reason", ["it has ended", "the server has refused it"])
+async def test_a_token_after_one_that_can_not_be_used_reaches_all_connections(clock, peer, source, make_client, reason):
+    """A lost connection needs another token; those that are still open authenticate with that one too."""
+    options = {"credential_provider": source.provider, "connections": 3, "ping_interval": None}
+    client = await make_client(reconnect_strategy=0.0, **options).connect()
+    if reason == "it has ended":
+        source.answers = [OSError("down")] * 10_000
+        await asyncio.sleep(LIFE + 60)
+        source.answers = []
+    else:
+        peer.on("HELLO", resp.error("WRONGPASS invalid username-password pair"), resp.mapping({}))
+    asked = len(source.asked_at)
+    peer.connections[0].close()
+    await until(lambda: client.is_ready and len(authentications(peer)) >= 6)
+    newest = f"token-{asked + 1}"
+    assert len(source.asked_at) == asked + 1
+    assert sorted(number for number, token in authentications(peer) if token == newest)[:2] == [1, 2]
+
+
+@pytest.mark.pins("case-76", "B14")
 async def test_after_reconnects_there_is_still_one_authentication_for_a_renewal(clock, peer, source, client):
     for number in range(3):
         peer.connections[number].close()
@@ -201,6 +168,30 @@ async def test_after_reconnects_there_is_still_one_authentication_for_a_renewal(
     await asyncio.sleep(RENEWAL + 1)
     assert source.asked_at == [0, RENEWAL]
     assert authentications(peer) == [*((number, "token-1") for number in range(4)), (3, "token-2")]
+
+
+@pytest.mark.pins("B15")
+async def test_the_shortest_schedule_makes_no_loop(clock, peer, source, make_client):
+    provider = TokenCredentials(source, ratio=0.0, margin=0, jitter=0)
+    await make_client(credential_provider=provider, ping_interval=None).connect()
+    await asyncio.sleep(30)
+    assert 55 <= len(source.asked_at) <= 61
+
+
+@pytest.mark.pins("B15", "P6")
+@pytest.mark.parametrize("answer", [None, ValueError("no")], ids=["a token", "a failure"])
+async def test_closed_while_a_renewal_is_under_way(clock, peer, source, client, answer):
+    """What comes of it is of no interest any more, and nobody is told."""
+    events = EventRecord(client)
+    source.holds = asyncio.Event()
+    source.answers = [answer] if answer else []
+    await asyncio.sleep(RENEWAL + 1)
+    assert len(source.asked_at) == 2
+    await client.close()
+    source.holds.set()
+    await asyncio.sleep(LIFE)
+    assert events.names == ["end"]
+    assert len(source.asked_at) == 2
 
 
 async def test_the_same_token_again_is_asked_for_later_and_used_once(clock, peer, source, client):
@@ -221,43 +212,6 @@ async def test_what_ended_already_is_refused(clock, peer, make_client, source):
     assert isinstance(error, ConnectError)
     assert "have ended already" in str(error)
     assert authentications(peer) == [(0, "token-2")]
-
-
-async def test_after_a_suspend_the_wall_clock_counts(clock, monkeypatch, peer, make_client):
-    """The machine slept for an hour, and its monotonic clock with it. Within half a minute there is one request."""
-    slept = 0.0
-    clocks = SimpleNamespace(monotonic=asyncio.get_running_loop().time, time=lambda: EPOCH + clock() + slept)
-    monkeypatch.setattr("aioredis_kit.client.equip.time", clocks)
-    peer.on("AUTH", resp.simple("OK"))
-    source = Source(lambda: clock() + slept, life=3600.0)
-    client = await make_client(credential_provider=source.provider, ping_interval=None, connections=3).connect()
-    await asyncio.sleep(10)
-    slept = 3600.0
-    await asyncio.sleep(31)
-    assert len(source.asked_at) == 2
-    assert source.asked_at[1] <= 3600 + 10 + 30
-    assert sorted(authentications(peer)[3:]) == [(number, "token-2") for number in range(3)]
-    assert await client.get("k") == b"k"
-
-
-async def test_after_a_suspend_no_handshake_uses_a_token_that_has_ended(clock, monkeypatch, peer, make_client):
-    slept = 0.0
-    clocks = SimpleNamespace(monotonic=asyncio.get_running_loop().time, time=lambda: EPOCH + clock() + slept)
-    monkeypatch.setattr("aioredis_kit.client.equip.time", clocks)
-    source = Source(lambda: clock() + slept, life=3600.0)
-    options = {
-        "credential_provider": source.provider,
-        "ping_interval": None,
-        "connections": 3,
-        "reconnect_strategy": 0.0,
-    }
-    client = await make_client(**options).connect()
-    slept = 7200.0
-    for connection in peer.connections[:3]:  # the server has closed them
-        connection.close()
-    await until(lambda: len(peer.connections) == 6 and client.is_ready)
-    assert len(source.asked_at) == 2
-    assert {token for number, token in authentications(peer) if number >= 3} == {"token-2"}
 
 
 # -- who shares a provider --------------------------------------------------------------------------
@@ -287,7 +241,7 @@ async def test_clients_that_share_a_provider_share_its_tokens(clock, peer, sourc
     assert len(source.asked_at) == 2
 
 
-@pytest.mark.pins("P2")
+@pytest.mark.pins("P2", "B16")
 async def test_concurrent_first_callers_share_the_failure_as_well(clock, peer, source, make_client):
     source.answers = [ValueError("no")]
     options = {"credential_provider": source, "reconnect_strategy": False}
@@ -333,79 +287,6 @@ def test_a_provider_outlives_event_loops():
 async def _use(provider):
     async with ScriptedPeer() as peer, create_client(peer.url, credential_provider=provider) as client:
         assert await client.ping() is True
-
-
-# -- providers of redis-py's that renew by themselves ------------------------------------------------
-
-
-class Streaming(StreamingCredentialProvider):
-    """One that tells its only listener, from a thread of its own."""
-
-    def __init__(self):
-        self.asked = 0
-
-    def get_credentials(self):
-        assert threading.current_thread() is not threading.main_thread()
-        self.asked += 1
-        return "app", f"token-{self.asked}"
-
-    def on_next(self, callback):
-        self.next = callback
-
-    def on_error(self, callback):
-        self.error = callback
-
-    def is_streaming(self):
-        return True
-
-    async def push(self, number, *, oid=None, ends=None):
-        claims = {} if oid is None else {"oid": oid}
-        ends = -1 if ends is None else ends * 1000
-        await asyncio.to_thread(self.next, SimpleToken(f"token-{number}", ends, 0, claims))
-
-
-async def test_what_a_streaming_provider_pushes_is_used_by_all_clients(peer, make_client):
-    """It is asked in a thread, at each handshake until it has pushed something."""
-    peer.on("AUTH", resp.simple("OK"))
-    provider = Streaming()
-    clients = [make_client(credential_provider=provider, reconnect_strategy=0.0) for _ in range(2)]
-    for client in clients:
-        await client.connect()
-    assert authentications(peer) == [(0, "token-1"), (1, "token-2")]
-    events = EventRecord(clients[0])
-    await provider.push(9, oid="me", ends=EPOCH * 2)
-    await until(lambda: len(authentications(peer)) == 4)
-    assert sorted(authentications(peer)[2:]) == [(0, "token-9"), (1, "token-9")]
-    assert [each.words[1] for each in peer.commands if each.name == "AUTH"] == [b"me", b"me"]
-    await events.wait_for("reauthenticated")
-    assert events == [("credentials-renewed", EPOCH * 2), ("reauthenticated",)]
-    peer.connections[0].close()
-    await until(lambda: len(peer.connections) == 3)
-    await until(lambda: clients[0].is_ready)
-    assert authentications(peer)[-1] == (2, "token-9")
-    assert provider.asked == 2
-
-
-async def test_a_streaming_provider_without_a_name_keeps_the_user(peer, make_client):
-    peer.on("AUTH", resp.simple("OK"))
-    provider = Streaming()
-    await make_client(credential_provider=provider).connect()
-    await provider.push(9)
-    await until(lambda: len(authentications(peer)) == 2)
-    assert [each.words for each in peer.commands if each.name == "AUTH"] == [(b"AUTH", b"app", b"token-9")]
-
-
-async def test_the_failure_of_a_streaming_provider_is_an_event(peer, make_client):
-    provider = Streaming()
-    client = await make_client(credential_provider=provider).connect()
-    events = EventRecord(client)
-    await asyncio.to_thread(provider.error, ValueError("s3cret"))
-    await events.wait_for("error")
-    (error,) = events.of("error")
-    assert isinstance(error, TokenRenewalError)
-    assert "ValueError" in str(error)
-    assert "s3cret" not in str(error)
-    assert client.is_ready
 
 
 # -- connections that can't simply authenticate -----------------------------------------------------

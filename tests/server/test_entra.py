@@ -17,7 +17,7 @@ from redis_entraid.identity_provider import ManagedIdentityType
 from aioredis_kit import create_client
 from aioredis_kit.entra import EntraIdCredentials
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, TokenRenewalError
-from tests.support.identity import TokenEndpoint, jwt
+from tests.support.identity import MachineIdentity, TokenEndpoint, jwt
 from tests.support.observing import EventRecord
 
 
@@ -34,7 +34,7 @@ async def server_with_tokens(endpoint, redis_server):
     async with create_client(redis_server.url) as admin:
 
         async def issue(number):
-            token = jwt(oid=f"oid-{number}", exp=int(time.time()) + 3600)
+            token = jwt(oid=f"oid-{number}", exp=int(time.time() + endpoint.life))
             await admin.acl_setuser(
                 f"oid-{number}", enabled=True, passwords=[f"+{token}"], keys=["*"], commands=["+@all"]
             )
@@ -183,15 +183,43 @@ async def test_an_endpoint_that_fails(endpoint, redis_url, answer):
     await provider._credential.close()
 
 
+@pytest.mark.pins("P2", "B16")
+async def test_clients_that_come_together_share_a_failure(endpoint, redis_url):
+    """None is left waiting for it, and it is one request."""
+    endpoint.answers = [(500, {}, "")]
+    options = {"credential_provider": EntraIdCredentials(MachineIdentity()), "reconnect_strategy": False}
+    clients = [create_client(redis_url, **options) for _ in range(3)]
+    async with asyncio.timeout(5):
+        errors = await asyncio.gather(*(each.connect() for each in clients), return_exceptions=True)
+    assert [type(each) for each in errors] == [ConnectError] * 3
+    assert len(endpoint.requests) == 1
+
+
 async def test_redis_entraids_own_provider(endpoint, server_with_tokens):
     """Asked in a thread, and its tokens used."""
     provider = create_from_managed_identity(ManagedIdentityType.SYSTEM_ASSIGNED, "https://redis.azure.com")
     try:
         async with create_client(server_with_tokens.url, credential_provider=provider, decode_responses=True) as client:
             assert await client.acl_whoami() == "oid-1"
+            events = EventRecord(client)
             await asyncio.to_thread(provider._listener.on_next, JWToken(await server_with_tokens.issue(2)))
-            await client.wait_for("reauthenticated", timeout=5)
+            await events.wait_for("reauthenticated")
             assert await client.acl_whoami() == "oid-2"
+    finally:
+        provider._token_mgr.stop()
+
+
+@pytest.mark.only_long
+async def test_redis_entraids_own_provider_that_has_given_up(endpoint, server_with_tokens):
+    """It renews no more, and is asked before the token ends."""
+    endpoint.life = 3.0
+    provider = create_from_managed_identity(ManagedIdentityType.SYSTEM_ASSIGNED, "https://redis.azure.com")
+    try:
+        async with create_client(server_with_tokens.url, credential_provider=provider, decode_responses=True) as client:
+            first = await client.acl_whoami()
+            provider._token_mgr.stop()
+            await client.wait_for("reauthenticated", timeout=5)
+            assert await client.acl_whoami() != first
     finally:
         provider._token_mgr.stop()
 

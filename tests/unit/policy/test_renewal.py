@@ -15,6 +15,7 @@ from aioredis_kit.policy.renewal import (
     pause_after_failure,
     recycling_time,
     renewal_time,
+    rest_of_provider,
 )
 
 DEFAULT = RenewalSchedule()
@@ -94,6 +95,11 @@ def test_after_failures():
 def test_a_backoff_of_tenacitys():
     pause = make_backoff(RenewalSchedule(backoff=wait_fixed(5) + wait_incrementing(1, 2)), max)
     assert [pause(failures, ValueError(), 0.0) for failures in range(3)] == [6.0, 8.0, 10.0]
+
+
+def test_how_long_a_provider_without_a_token_is_left_in_peace():
+    assert [rest_of_provider(fruitless) for fruitless in range(1, 8)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+    assert rest_of_provider(10_000) == 2.0
 
 
 def test_when_a_connection_is_recycled():
