@@ -251,6 +251,9 @@ class Options:
     queue_full: Literal["wait", "raise"] = field(
         default="wait", metadata=reads(one_of("wait", "raise"), "What a command does when that is reached.")
     )
+    max_reply_bytes: int | None = field(
+        default=2**30, metadata=reads(optional(count(1)), "How large a reply may be, in bytes; None: no limit.")
+    )
     retry_unanswered: RetryUnanswered = field(
         default="read_only",
         metadata=reads(

@@ -264,7 +264,11 @@ class FaultProxy:
     def _open_connection(self, client: socket.socket) -> None:
         self._seen += 1
         self._connections = [each for each in self._connections if each.is_open]
-        server = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            server = socket.socket(self._family, socket.SOCK_STREAM)
+        except OSError:  # no descriptor is left: as if the server refused
+            client.close()
+            return
         server.settimeout(0)
         server.connect_ex(self._address)  # its outcome shows when the socket becomes writable
         self._connections.append(_Connection(client, server, self._future, self._count))

@@ -15,10 +15,11 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,6 +211,11 @@ class SocketEnd:
             self._loop.remove_writer(self._sock)
 
 
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_DESCRIPTORS_PAUSE: Final = 0.05
+"""How long to wait for a descriptor to become free, in seconds."""
+
+
 class Listener:
     """A loopback TCP port that stays ours while connections to it are refused.
 
@@ -257,8 +263,18 @@ class Listener:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    raise
+                self._loop.remove_reader(self._listening)  # it would be told at once again
+                self._loop.call_later(_DESCRIPTORS_PAUSE, self._accept_again)
+                return
             accepted.settimeout(0)
             self._on_connection(accepted)
+
+    def _accept_again(self) -> None:
+        if self._listening is not None:
+            self._loop.add_reader(self._listening, self.accept_pending)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -11,7 +11,9 @@ Rules of this file:
 1. The ``str`` objects that name the encoding live as long as the reader: hiredis keeps a bare pointer.
 2. Whether strings are decoded may not change within a frame. A reply is read as the oldest slot in
    flight wants it, which stays the oldest until the frame is whole; a push is read undecoded.
-3. After any error but a decoding error the stream can't be trusted: no frame is read any more.
+3. hiredis makes room for a push at once, for as many elements as its first line says: that is looked at before. (It
+   makes none for other frames, and lets none be nested deeper than 1024.)
+4. After any error but a decoding error the stream can't be trusted: no frame is read any more.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ NOT_ENOUGH: Final = object()
 _PUSH: Final = b">"
 _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LF: Final = ord("\n")
+_MOST_IN_A_PUSH: Final = 1024
+"""Of how many elements a push may consist; those of servers have a handful."""
+_LONGEST_HEADER: Final = len(b">4294967295\r\n")
 
 
 class Decoder:
@@ -49,7 +54,7 @@ class Decoder:
         in_push: Whether the next frame is a push.
     """
 
-    __slots__ = ("_has_text", "_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
+    __slots__ = ("_has_text", "_header", "_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
 
     def __init__(self, encoding: str, errors: str, error_reply: Callable[[str], Exception]) -> None:
         self._names = (encoding, errors)
@@ -66,6 +71,7 @@ class Decoder:
         self.in_push = False
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
+        self._header = b""  # the first line of a push, as far as it has come
 
     def pieces(self, data: bytes, *, marks_pushes: bool = True) -> Iterable[bytes]:
         """Split what came so that each push begins a piece, and leave attributes out.
@@ -79,6 +85,8 @@ class Decoder:
         Raises:
             FramingError: The bytes can't be RESP. Also while iterating.
         """
+        if self._header:
+            self._check_header(data[:_LONGEST_HEADER])
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         if may_have_mark and self._is_marked(data):
             return self._pieces(data)
@@ -114,11 +122,23 @@ class Decoder:
                         start = position = self._skip(data, position)
                         continue
                     self.in_push = True
+                    self._check_header(data[position : position + _LONGEST_HEADER])
             match = _MARKED_LINE.search(data, position)
             position = len(data) if match is None else match.start() + 1
         self._last = data[-1]
         if start < len(data):
             yield data[start:]
+
+    def _check_header(self, more: bytes) -> None:
+        """Look at the first line of a push.
+
+        Raises:
+            FramingError: It promises more than a push has.
+        """
+        line, newline, _ = (self._header + more).partition(b"\r")
+        self._header = b"" if newline else line
+        if len(line) > _LONGEST_HEADER or (line[1:].isdigit() and int(line[1:]) > _MOST_IN_A_PUSH):
+            raise FramingError(f"a push of more than {_MOST_IN_A_PUSH} elements")
 
     def _skip(self, data: bytes, position: int) -> int:
         """Return the index just after an attribute, or the end where it is not whole yet."""

@@ -15,11 +15,13 @@ Rules of this file:
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from hiredis import PushNotification
 
+from aioredis_kit.exceptions import ReplyProtocolError
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
 from aioredis_kit.wire.encoder import join, size_of
@@ -90,8 +92,10 @@ class Machine:
         "_bytes_in_flight",
         "_decode",
         "_decoder",
+        "_most_bytes",
         "_odd",
         "_sent",
+        "_unfinished",
         "_writes",
         "failure",
         "in_flight",
@@ -100,13 +104,17 @@ class Machine:
         "state",
     )
 
-    def __init__(self, decoder: Decoder, *, decode: bool) -> None:
+    def __init__(self, decoder: Decoder, *, decode: bool, most_bytes: int | None = None) -> None:
         """Begin in ``HANDSHAKING``.
 
         Args:
             decoder: Parses this connection's stream.
             decode: The choice of decoding that most slots will have; others cost a little more.
+            most_bytes: How large a reply may be, in bytes; ``None``: as large as it likes. It is noticed within one
+                read.
         """
+        self._most_bytes = math.inf if most_bytes is None else most_bytes
+        self._unfinished = 0  # bytes of a frame that is not whole yet
         self._decoder = decoder
         self._decode = decode
         self._odd = 0  # slots in flight that are decoded otherwise than most
@@ -183,9 +191,11 @@ class Machine:
             return []
         answered: list[Slot] = []
         decoder = self._decoder
+        frames = len(self.in_flight) - len(self.pushes)
         try:
             if self.mode is Mode.SUBSCRIBER:
                 self._receive_subscribed(data, answered)
+                self._limit(data, answered, is_moving=len(self.in_flight) - len(self.pushes) != frames)
                 return answered
             for piece in decoder.pieces(data):
                 decoder.feed(piece)
@@ -195,6 +205,7 @@ class Machine:
                     self._read_alike(answered)
                 if not self.in_flight and not decoder.in_push:
                     self._read_unasked()
+            self._limit(data, answered, is_moving=len(self.in_flight) - len(self.pushes) != frames)
         except FramingError as error:
             self._break(error)
         except (TypeError, MemoryError) as error:
@@ -311,6 +322,31 @@ class Machine:
             if reply is NOT_ENOUGH:
                 return
             self.pushes.append(reply)
+
+    def _limit(self, data: bytes, answered: list[Slot], *, is_moving: bool) -> None:
+        """Give a reply up that grows beyond the limit: its command ends, and so does the connection.
+
+        Args:
+            data: What came.
+            answered: The slots that it answered.
+            is_moving: Whether it finished a frame.
+        """
+        self._unfinished = 0 if is_moving else self._unfinished + len(data)
+        if self._unfinished <= self._most_bytes:
+            return
+        text = (
+            f"a reply of more than {self._most_bytes} bytes: ask for less at once, in parts or with a cursor, or raise "
+            "max_reply_bytes"
+        )
+        while self.in_flight:  # of a pipeline the last slot speaks for all
+            slot = self.in_flight.popleft()
+            if slot.state == IN_FLIGHT:
+                slot.state = DONE
+                slot.reply = ReplyProtocolError(text, maybe_executed=True)
+                answered.append(slot)
+            if slot.state != SILENT:
+                break
+        self._break(FramingError(text))
 
     def _forget_answered(self) -> None:
         """Forget the writes whose last command was answered."""

@@ -23,12 +23,12 @@ from tests.support.observing import until
 KEYS = 500
 WRITERS = 8
 READERS = 50
-MODES = [
-    pytest.param({}, id="default"),
-    pytest.param({"mode": "optin"}, id="optin"),
-    pytest.param({"mode": "broadcast", "prefixes": ("key:",)}, id="broadcast"),
-    pytest.param({"max_entries": 100}, id="small"),
-]
+MODES = {
+    "default": {},
+    "optin": {"mode": "optin"},
+    "broadcast": {"mode": "broadcast", "prefixes": ("key:",)},
+    "small": {"max_entries": 100},
+}
 LUA = "redis.call('SET', KEYS[1], ARGV[1]); return 1"
 
 
@@ -234,8 +234,14 @@ def late_server():
 
 
 @pytest.mark.pins("P1", "B18")
-@pytest.mark.parametrize("connections", [1, 3])
-@pytest.mark.parametrize("cache", MODES)
+@pytest.mark.parametrize(
+    ("cache", "connections"),
+    [
+        pytest.param(cache, connections, id=f"{name}-{connections}", marks=marks)
+        for name, cache in MODES.items()
+        for connections, marks in ((1, pytest.mark.only_long if name != "default" else ()), (3, ()))
+    ],
+)
 async def test_no_read_is_older_than_what_is_known(late_server, rng, is_long, cache, connections):
     server = late_server
     async with FaultProxy.for_url(server.url) as proxy:

@@ -53,6 +53,7 @@ def test_the_defaults_are_those_of_the_design():
         "disable_offline_queue": False,
         "commands_queue_max_length": 100_000,
         "commands_queue_max_bytes": 67_108_864,
+        "max_reply_bytes": 1_073_741_824,
         "queue_full": "wait",
         "retry_unanswered": "read_only",
         "keep_alive": (30.0, 5.0, 3),

@@ -1,0 +1,183 @@
+"""What goes wrong. Each fault happens, lasts a moment and is mended, whatever else goes wrong at the time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import time
+
+from redis.exceptions import RedisError
+
+BUSY = """
+local began = redis.call('TIME')
+local until_ = began[1] * 1000000 + began[2] + ARGV[1] * 1000
+while true do
+  local now = redis.call('TIME')
+  if now[1] * 1000000 + now[2] > until_ then return 1 end
+end
+"""
+
+
+async def cut(world):
+    world.proxy.cut()
+
+
+async def reset(world):
+    world.proxy.cut(reset=True)
+
+
+async def half_close(world):
+    world.proxy.half_close(world.rng.choice(("to_server", "to_client")))
+
+
+async def cut_within_a_reply(world):
+    world.proxy.cut_after(world.rng.randrange(200), world.rng.choice(("to_server", "to_client")), scope="all")
+    await _moment(world)
+
+
+async def stall(world):
+    world.proxy.stall(world.rng.choice(("to_server", "to_client", "both")))
+    await _moment(world, 0.05, 0.6)
+
+
+async def delay(world):
+    world.proxy.delay(world.rng.uniform(0.001, 0.05))
+    await _moment(world)
+
+
+async def split(world):
+    world.proxy.split(world.rng.choice(("to_server", "to_client")))
+    await _moment(world)
+
+
+async def refuse(world):
+    world.proxy.refuse()
+    world.proxy.cut(reset=True)
+    await _moment(world)
+
+
+async def kill(world):
+    """``kill -9``; it comes back with what it had acknowledged."""
+    world.server.kill()
+    await asyncio.to_thread(world.server.start)
+
+
+async def kill_and_load(world):
+    """As ``kill``, and it takes a while to load what it had."""
+    world.server.kill()
+    await asyncio.to_thread(lambda: world.server.start(wait_loaded=False))
+
+
+async def pause(world):
+    """SIGSTOP, and SIGCONT later."""
+    world.server.pause()
+    await _moment(world, 0.05, 0.7)
+    world.server.resume()
+
+
+async def client_kill(world):
+    kind = world.rng.choice(("normal", "pubsub"))
+    await world.admin.client_kill_filter(_type=kind, skipme=True)
+
+
+async def client_kill_one(world):
+    found = [each["id"] for each in await world.admin.client_list() if each["name"] == "tested"]
+    if found:
+        await world.admin.client_kill_filter(_id=world.rng.choice(found))
+
+
+async def client_pause(world):
+    await world.admin.client_pause(world.rng.randrange(50, 300), all=world.rng.random() < 0.5)
+
+
+async def busy_script(world):
+    await world.admin.eval(BUSY, 0, world.rng.randrange(30, 200))
+
+
+async def no_room(world):
+    """Writes are refused: out of memory."""
+    await world.admin.config_set("maxmemory", "1")
+    await _moment(world)
+    await world.admin.config_set("maxmemory", "0")
+
+
+async def no_more_clients(world):
+    await world.admin.config_set("maxclients", "1")
+    await world.admin.client_kill_filter(_type="normal", skipme=True)
+    await _moment(world)
+    await world.admin.config_set("maxclients", "10000")
+
+
+async def blocked_loop(world):
+    """What a user's own code may do to the event loop."""
+    time.sleep(0.2)  # noqa: ASYNC251  # that is the fault
+
+
+async def no_descriptors(world):
+    """No socket can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+    try:
+        world.proxy.cut()
+        await _moment(world)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def cancellations(world):
+    world.cancels = True
+    await _moment(world)
+    world.cancels = False
+
+
+async def raising_listeners(world):
+    def listener(*_):
+        raise ValueError("what a user's listener may do")
+
+    names = ("connect", "ready", "reconnecting", "invalidate", "ping-interval", "reply-orphaned")
+    for client in world.clients:
+        for name in names:
+            client.on(name, listener)
+    world.proxy.cut()
+    await _moment(world)
+    for client in world.clients:
+        for name in names:
+            client.off(name, listener)
+
+
+FAULTS = {
+    each.__name__: each
+    for each in (
+        *(cut, reset, half_close, cut_within_a_reply, stall, delay, split, refuse),
+        *(kill, kill_and_load, pause, client_kill, client_kill_one, client_pause, busy_script),
+        *(no_room, no_more_clients, blocked_loop, no_descriptors, cancellations, raising_listeners),
+    )
+}
+OF_SERVER = frozenset({"kill", "kill_and_load"})
+"""After these the server is another one, that has forgotten all but its data."""
+
+
+async def disturb(world, faults, seconds):
+    """Let faults happen one after the other, for a while; in the end all is well."""
+    end = time.monotonic() + seconds
+    happened = []
+    while time.monotonic() < end:
+        await _moment(world, 0.0, 0.15)
+        happened.append(world.rng.choice(faults))
+        with contextlib.suppress(RedisError):  # of the admin's own connection: a fault of its own
+            await FAULTS[happened[-1]](world)
+        world.proxy.heal()
+        world.server.resume()
+    if not world.server.is_running:
+        await asyncio.to_thread(world.server.start)
+    await world.admin.config_set("maxmemory", "0")
+    await world.admin.config_set("maxclients", "10000")
+    await world.admin.client_unpause()
+    world.cancels = False
+    return happened
+
+
+async def _moment(world, least=0.02, most=0.25):
+    await asyncio.sleep(world.rng.uniform(least, most))
