@@ -364,7 +364,7 @@ class _Statement:
     """What the caller said of one option, under whichever name, and where."""
 
     name: str
-    value: object
+    value: object = field(repr=False)  # of any option, a password too
     where: str = ""
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What all tests share: the long form, and a guard around every asynchronous test."""
+"""What all tests share: the long form, the watch for secrets, and a guard around every asynchronous test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ import pytest_asyncio
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests in the sizes of the acceptance lists")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fail the run if it shows one of the secrets that it uses, from the collection on."""
+    config.pluginmanager.import_plugin("tests.support.secrets_plugin")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -224,10 +224,11 @@ def _changes(core: ClientCore, args: Arguments) -> dict[str, object]:
             "AUTH: the credential_provider says who this client is; use duplicate(username=…, password=…) to be "
             "somebody else"
         )
-    try:
+    texts = None
+    with suppress(UnicodeDecodeError):  # an error raised in its handling would carry it, and so the password
         texts = [value.decode(core.equipment.options.encoding) for value in values]
-    except UnicodeDecodeError:
-        raise ConfigurationError("AUTH: user and password have to be text in the client's encoding") from None
+    if texts is None:
+        raise ConfigurationError("AUTH: user and password have to be text in the client's encoding")
     match texts:
         case [password]:
             return {"credentials": Credentials(None, password)}

@@ -22,7 +22,7 @@ from aioredis_kit.exceptions import ConnectionLostError, KitError
 from aioredis_kit.pipeline.blocks import refusal_of_all, results_of_block, split
 from aioredis_kit.policy.commands import Lane, split_name
 from aioredis_kit.policy.retry import delay_after_refusal
-from aioredis_kit.policy.secrets import masked
+from aioredis_kit.policy.secrets import masked, masked_text
 from aioredis_kit.transport.command import new_command
 from aioredis_kit.transport.units import new_unit
 from aioredis_kit.wire.encoder import join
@@ -421,7 +421,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
 
     def annotate_exception(self, exception: Exception, number: int, command: Iterable[Any]) -> None:
         """Let a refusal say which command it is about, without its secrets. See redis-py."""
-        super().annotate_exception(exception, number, masked(tuple(command)))
+        args = tuple(command)
+        if (text := masked_text(str(exception), args)) != str(exception):
+            exception.args = (text, *exception.args[1:])
+        super().annotate_exception(exception, number, masked(args))
 
     def _results_of_block(self, replies: list[Any], entries: Sequence[_Entry]) -> list[Any]:
         left_out = {

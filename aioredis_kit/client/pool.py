@@ -62,6 +62,10 @@ class ConnectionKwargs(dict[str, Any]):
         shown = {name: "<hidden>" if name in _SECRETS and value else value for name, value in self.items()}
         return repr(shown)
 
+    def copy(self) -> ConnectionKwargs:
+        """Return a copy that shows no secret either."""
+        return ConnectionKwargs(self)
+
 
 class PoolView(ConnectionPool):
     """A view's pool.

@@ -29,6 +29,7 @@ from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.connection import Connection
 from aioredis_kit.transport.tasks import foreign
 from aioredis_kit.wire.decoder import Decoder
+from aioredis_kit.wire.handshake import without_credentials
 from aioredis_kit.wire.machine import Machine
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ class Link:
                     Reauthenticated(is_same_user=before is not None and before.username == newest.username)
                 )
             elif connection is self.connection:
-                self._owner.happened(Failed(query.reply))
+                self._owner.happened(Failed(without_credentials(query.reply, newest)))
                 self._owner.outdated("the server did not take the new credentials")
 
         connection.send((Query(self._equipment.encoder.encode(args), answered),), self._equipment.clock())

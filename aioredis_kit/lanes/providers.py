@@ -112,7 +112,7 @@ class _StreamingCredentials(TokenCredentials):
 
     async def _obtain(self) -> Any:
         provider: Any = self._provider()
-        answer = await anyio.to_thread.run_sync(provider.get_credentials, abandon_on_cancel=True)
+        answer = await _in_thread(provider.get_credentials)
         credentials = read_credentials(answer)
         self._username = credentials.username
         return dataclasses.replace(credentials, expires_at=end_of(credentials.password))
@@ -177,8 +177,18 @@ async def _ask(provider: Any) -> object:
     call = _call_of(provider)
     if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__):
         return await call()
-    answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    answer = await _in_thread(call)
     return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _in_thread(call: Callable[[], Any]) -> Any:
+    """Return what a function returns that may block.
+
+    Not by way of a future, as asyncio shows its result in the log where it is slow and in debug mode.
+    """
+    answers: list[Any] = []
+    await anyio.to_thread.run_sync(lambda: answers.append(call()), abandon_on_cancel=True)
+    return answers.pop()
 
 
 def _call_of(provider: Any) -> Callable[[], Any]:

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     from aioredis_kit.policy.commands import Argument, Arguments
 
 MASK: Final = "***"
+_TELLING: Final = 8
+"""So many characters of a secret are too many to be shown: a long one may be cut off where it is quoted."""
 _QUOTED: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"')
-_SECRET_SETTINGS: Final = ("requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass")
+_SECRET_SETTINGS: Final = (
+    *("requirepass", "masterauth", "primaryauth"),
+    *("tls-key-file-pass", "tls-client-key-file-pass"),
+)
+_SENTINELS_SETTINGS: Final = ("auth-pass", "sentinel-pass")
 
 
 def masked(args: Arguments) -> Arguments:
@@ -31,17 +37,31 @@ def masked(args: Arguments) -> Arguments:
     return tuple(MASK if place in secret else word for place, word in enumerate(words)) if secret else args
 
 
+def masked_text(text: str, args: Arguments) -> str:
+    """Return what a server says of a command as it may be shown: some say the arguments again.
+
+    Args:
+        text: What it says.
+        args: The command.
+    """
+    shown = masked(args)
+    if shown is args:
+        return text
+    secrets = {_text(word).strip("<>#!") for word, other in zip(split_name(args), shown, strict=True) if other is MASK}
+    return text if not any(secret and secret[:_TELLING] in text for secret in secrets) else MASK
+
+
 def masked_line(line: bytes) -> bytes:
     """Return a line of ``MONITOR`` as it may be shown.
 
     Args:
         line: When, where and by whom, and the command: each word of it in quotes.
     """
-    words = _QUOTED.findall(line)
+    start = line.find(b'] "') + 2  # the address, a path perhaps, may have quotes of its own
+    words = _QUOTED.findall(line, start)
     shown = masked(tuple(words))
     if all(one is other for one, other in zip(words, shown, strict=True)):
         return line
-    start = line.index(b'"')
     return line[:start] + b" ".join(b'"%s"' % (word.encode() if isinstance(word, str) else word) for word in shown)
 
 
@@ -51,7 +71,9 @@ def _secret_places(words: Sequence[str]) -> Iterator[int]:
     if name == "AUTH":
         yield from range(1 if count == 2 else 2, count)
     elif name == "HELLO":
-        yield from (place + 2 for place, word in enumerate(words) if word.upper() == "AUTH")
+        for place in (place for place, word in enumerate(words) if word.upper() == "AUTH"):
+            is_user_missing = words[place + 2 : place + 3] in ([], ["SETNAME"])
+            yield place + (1 if is_user_missing else 2)
     elif name == "MIGRATE":
         yield from (place + 1 for place, word in enumerate(words) if word.upper() == "AUTH")
         yield from (place + 2 for place, word in enumerate(words) if word.upper() == "AUTH2")
@@ -59,8 +81,8 @@ def _secret_places(words: Sequence[str]) -> Iterator[int]:
         yield from (place + 1 for place in range(2, count, 2) if words[place].lower() in _SECRET_SETTINGS)
     elif (name, second) == ("ACL", "SETUSER"):
         yield from (place for place in range(3, count) if words[place][:1] in "><#!")
-    elif (name, second) == ("SENTINEL", "SET"):
-        yield from (place + 1 for place in range(3, count, 2) if words[place].lower() in ("auth-pass", "sentinel-pass"))
+    elif (name, second) == ("SENTINEL", "SET") or (name, second) == ("SENTINEL", "CONFIG"):
+        yield from (place + 1 for place in range(3, count, 2) if words[place].lower() in _SENTINELS_SETTINGS)
 
 
 def _text(word: Argument) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class ServerNotFoundError(RuntimeError):
 class FoundURL:
     """A server that runs already: nothing is started, nothing of others is deleted."""
 
-    url: str
+    url: str = field(repr=False)  # with its password
     origin: str
 
 

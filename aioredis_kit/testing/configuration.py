@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Configuration:
         ValueError: *persistence* isn't one of the four.
     """
 
-    password: str | None
+    password: str | None = field(repr=False)
     persistence: Persistence
     unix_socket: bool
     tls: TLSFiles | None
-    extra_lines: tuple[str, ...]
+    extra_lines: tuple[str, ...] = field(repr=False)  # users' passwords, most of all
 
     def __post_init__(self) -> None:
         if self.persistence not in get_args(Persistence):

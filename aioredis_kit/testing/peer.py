@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from aioredis_kit.policy.secrets import masked
 from aioredis_kit.testing import resp
 from aioredis_kit.testing.sockets import Listener, SocketEnd
 
@@ -45,6 +46,9 @@ class ReceivedCommand:
     words: tuple[bytes, ...]
     connection: PeerConnection
     chunk: int
+
+    def __repr__(self) -> str:
+        return f"<ReceivedCommand {masked(self.words)} on {self.connection!r}, chunk {self.chunk}>"
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -67,13 +68,13 @@ class ServerAddress:
             raise ValueError(
                 f"the URL of a test server can't have the scheme {parts.scheme!r}; use redis://, rediss:// or unix://"
             )
-        try:
-            port = parts.port
-        except ValueError:
-            # urllib's message quotes what it took for the port: the password's start, if that has a "/".
+        port = -1
+        with suppress(ValueError):  # it quotes what it took for the port: the password's start, if that has a "/"
+            port = parts.port or 0
+        if port < 0:
             raise ValueError(
                 'the URL of a test server has no valid port; percent-encode "/", "#" and "?" in its password'
-            ) from None
+            )
         database = query.get("db", "" if is_unix else parts.path.strip("/"))
         if database and not database.isdigit():
             raise ValueError(f"the URL of a test server names the database {database!r}: a number")

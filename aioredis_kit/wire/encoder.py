@@ -148,9 +148,9 @@ class Encoder:
         try:
             return str.encode(text, self._encoding, self._errors)
         except UnicodeEncodeError as error:
-            raise DataError(
-                f"argument {position} can't be encoded as {self._encoding}: {error.reason} at position {error.start}"
-            ) from None
+            # Raised below rather than here: the error would carry this one, which has the text, a password perhaps.
+            reason, place = error.reason, error.start
+        raise DataError(f"argument {position} can't be encoded as {self._encoding}: {reason} at position {place}")
 
 
 def _is_packed_right(args: tuple[Argument, ...]) -> bool:

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, ResponseError
 
 from aioredis_kit.exceptions import AuthenticationFailedError, HandshakeError, error_code
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NOT_SERVING: Final = frozenset({"LOADING", "MASTERDOWN"})
 """Error codes of a server that will serve later."""
+_TELLING: Final = 8
+"""So many characters of a password are too many to be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,21 +182,34 @@ class Handshake:
             hint = "; client_side_cache and emit_invalidate need RESP3: leave them out with this server"
         elif step.name == "HELLO" and self._introduction.protocol == 3 and kind is HandshakeError:
             hint = "; protocol=3 was asked for: leave it unset to fall back to RESP2"
-        # A server quotes a command that it does not know, and so the credentials.
-        text = str(reply).partition(", with args")[0]
-        credentials = self._introduction.credentials
-        if credentials is not None and credentials.password and credentials.password in text:
-            text = error_code(reply).partition(":")[0]
+        shown = without_credentials(reply, self._introduction.credentials)
         error = kind(
-            f"{self._address} refused {step.name}: {text}{hint}",
+            f"{self._address} refused {step.name}: {shown}{hint}",
             step=step.name,
             address=self._address,
             is_unsupported=step.name == "CLIENT TRACKING" or (step.name == "HELLO" and _is_unknown(reply)),
         )
-        error.__cause__ = reply if text == str(reply) else None
+        error.__cause__ = reply if shown is reply else None
         return error
 
 
 def _is_unknown(reply: Exception) -> bool:
     """Whether the server knows no such command, or no such version of it."""
     return error_code(reply) == "NOPROTO" or "unknown command" in str(reply).lower()
+
+
+def without_credentials(reply: Exception, credentials: Credentials | None) -> Exception:
+    """Return an error reply, or another one in its place if the server has quoted the credentials in it."""
+    text = cut_quoted(str(reply))
+    password = "" if credentials is None else credentials.password
+    if password and password[:_TELLING] in text:  # a long one may be cut off
+        code = error_code(reply).partition(":")[0]
+        text = "its reason quotes the credentials" if password[:_TELLING] in code else code
+    if text == str(reply):
+        return reply
+    return AuthenticationError(text) if isinstance(reply, AuthenticationError) else ResponseError(text)
+
+
+def cut_quoted(text: str) -> str:
+    """Return what a server says of a command that it does not know without the arguments, which it quotes."""
+    return text.partition(", with args")[0]

@@ -25,6 +25,7 @@ from aioredis_kit.exceptions import ReplyProtocolError
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH
 from aioredis_kit.wire.encoder import join, size_of
+from aioredis_kit.wire.handshake import cut_quoted
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
 
 if TYPE_CHECKING:
@@ -364,4 +365,4 @@ def _is_push_kind(word: object) -> bool:
 
 
 def _quoted(reply: object) -> str:
-    return f": {reply}" if isinstance(reply, Exception) else ""
+    return f": {cut_quoted(str(reply))}" if isinstance(reply, Exception) else ""

@@ -36,10 +36,10 @@ async def test_replies_in_single_bytes(peer, make_client):
     async with FaultProxy(peer.host, peer.port) as proxy:
         proxy.split("to_client")
         client = await make_client(proxy.url, connect_timeout=20).connect()
-        echoes = [client.echo(f"token-{number}") for number in range(10)]
+        echoes = [client.echo(f"value-{number}") for number in range(10)]
         hashes = [client.hgetall(f"hash-{number}") for number in range(10)]
         replies = await asyncio.gather(*echoes, *hashes)
-        assert replies[:10] == [f"token-{number}".encode() for number in range(10)]
+        assert replies[:10] == [f"value-{number}".encode() for number in range(10)]
         assert replies[10:] == [{b"field": f"hash-{number}".encode()} for number in range(10)]
         await client.close()
 

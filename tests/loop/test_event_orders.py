@@ -78,7 +78,7 @@ async def test_first_connect_is_refused(record, clock, unused_port):
 async def test_wrong_password(peer, record):
     """node-redis tries for ever. Here waiting can't mend it: `terminated`, `error`, and `connect()` raises that."""
     peer.on("HELLO", WRONGPASS)
-    client, events = record(password="wrong")
+    client, events = record(password="wr0ng-one")
     error = await outcome(client.connect())
     assert isinstance(error, AuthenticationFailedError)
     assert events.names == ["connect", "terminated", "error"]
@@ -90,9 +90,9 @@ async def test_wrong_password(peer, record):
 async def test_wrong_password_that_may_change(peer, record, reason):
     """With a strategy of one's own, or a provider that may know better next time, it is tried again."""
     peer.on("HELLO", WRONGPASS, WRONGPASS, resp.mapping({}))
-    passwords = iter("abc")
+    passwords = iter(["s3cret-1", "s3cret-2", "s3cret-3"])
     if reason == "a strategy":
-        client, events = record(password="wrong", reconnect_strategy=0.0)
+        client, events = record(password="wr0ng-one", reconnect_strategy=0.0)
     else:
         client, events = record(credential_provider=lambda: ("user", next(passwords)))
     await client.connect()

@@ -238,7 +238,7 @@ async def test_the_order_on_the_wire_after_a_lost_connection(peer, make_client):
     [
         (("AUTH", "s3cret"), "AUTH default s3cret"),
         (("AUTH", "ada", "s3cret"), "AUTH ada s3cret"),
-        ((b"auth", b"ada", "grüße".encode()), "AUTH ada grüße"),
+        ((b"auth", b"ada", "grüße-1".encode()), "AUTH ada grüße-1"),
         (("Auth", bytearray(b"ada"), memoryview(b"s3cret")), "AUTH ada s3cret"),
     ],
     ids=["password", "user and password", "bytes", "buffers"],
@@ -276,7 +276,7 @@ async def test_who_has_a_credential_provider_is_refused(peer, make_client):
     """It says who the client is, and would say it again at the next connection."""
     client = await make_client(credential_provider=lambda: Credentials("ada", "s3cret")).connect()
     with pytest.raises(ConfigurationError, match="credential_provider"):
-        await client.auth("other", "bob")
+        await client.auth("0ther-one", "bob")
     assert await client.select(1) is True
     assert not [each for each in words_on(peer.connections[0]) if each.startswith("AUTH")]
 
@@ -299,14 +299,14 @@ async def test_refused_by_all_nothing_changes(peer, make_client, connections):
 
 @pytest.mark.pins("P1", "P7")
 async def test_a_refused_user_leaves_the_old_one(peer, make_client):
-    client = await make_client(reconnect_strategy=0.0, password="old").connect()
+    client = await make_client(reconnect_strategy=0.0, password="0ld-one").connect()
     peer.on("AUTH", resp.error("WRONGPASS invalid username-password pair or user is disabled."))
     error = await outcome(client.auth("s3cret", "ada"))
     assert isinstance(error, redis.exceptions.AuthenticationError)
     assert "s3cret" not in repr(error)
     peer.connections[0].close()
     await until(lambda: len(peer.connections) > 1 and client.is_ready)
-    assert words_on(peer.connections[1], handshakes=True)[0] == "HELLO 3 AUTH default old"
+    assert words_on(peer.connections[1], handshakes=True)[0] == "HELLO 3 AUTH default 0ld-one"
 
 
 @pytest.mark.pins("P1")

@@ -41,22 +41,22 @@ def handshake(connection):
         ({"disable_client_info": True}, [("HELLO", "3")]),
         ({"db": 2, "disable_client_info": True}, [("HELLO", "3"), ("SELECT", "2")]),
         (
-            {"password": "secret", "db": 2, "client_name": "me", "protocol": 3},
-            [("HELLO", "3", "AUTH", "default", "secret", "SETNAME", "me"), ("SELECT", "2"), *SETINFO],
+            {"password": "s3cret", "db": 2, "client_name": "me", "protocol": 3},
+            [("HELLO", "3", "AUTH", "default", "s3cret", "SETNAME", "me"), ("SELECT", "2"), *SETINFO],
         ),
         (
-            {"username": "ada", "password": "secret", "client_info_tag": "x"},
+            {"username": "ada", "password": "s3cret", "client_info_tag": "x"},
             [
-                ("HELLO", "3", "AUTH", "ada", "secret"),
+                ("HELLO", "3", "AUTH", "ada", "s3cret"),
                 ("CLIENT", "SETINFO", "LIB-NAME", f"{NAME}(x)"),
                 SETINFO[1],
             ],
         ),
         (
-            {"protocol": 2, "username": "ada", "password": "secret", "db": 2, "client_name": "me"},
-            [("AUTH", "ada", "secret"), ("CLIENT", "SETNAME", "me"), ("SELECT", "2"), *SETINFO],
+            {"protocol": 2, "username": "ada", "password": "s3cret", "db": 2, "client_name": "me"},
+            [("AUTH", "ada", "s3cret"), ("CLIENT", "SETNAME", "me"), ("SELECT", "2"), *SETINFO],
         ),
-        ({"protocol": 2, "password": "secret", "disable_client_info": True}, [("AUTH", "secret")]),
+        ({"protocol": 2, "password": "s3cret", "disable_client_info": True}, [("AUTH", "s3cret")]),
         ({"protocol": 2, "disable_client_info": True}, []),
     ],
 )
@@ -74,7 +74,7 @@ async def test_the_handshake_is_one_write(peer, make_client, options, expected):
 async def test_user_commands_leave_after_the_handshake(peer, make_client, protocol):
     """None is written before the last answer, however many wait."""
     peer.on("PING", None)
-    client = make_client(protocol=protocol, password="secret")
+    client = make_client(protocol=protocol, password="s3cret")
     waiting = [asyncio.create_task(client.get(str(number))) for number in range(5)]
     await peer.wait_for_command("PING")
     await turns()
@@ -113,10 +113,10 @@ async def test_a_server_without_resp3(peer, make_client, caplog, refusal):
     """It is spoken to in RESP2 on the same connection, with redis-py's callbacks for that, and one line is logged."""
     peer.on("HELLO", resp.error(refusal))
     peer.on("HGETALL", resp.array(resp.bulk("field"), resp.bulk("value")))
-    client = await make_client(password="secret", client_name="me", db=1).connect()
+    client = await make_client(password="s3cret", client_name="me", db=1).connect()
     words = [each.words for each in peer.connections[0].commands]
-    second = words.index((b"AUTH", b"secret"))
-    assert words[second : second + 3] == [(b"AUTH", b"secret"), (b"CLIENT", b"SETNAME", b"me"), (b"SELECT", b"1")]
+    second = words.index((b"AUTH", b"s3cret"))
+    assert words[second : second + 3] == [(b"AUTH", b"s3cret"), (b"CLIENT", b"SETNAME", b"me"), (b"SELECT", b"1")]
     assert await client.hgetall("h") == {b"field": b"value"}
     assert len(peer.connections) == 1
     (line,) = [each for each in caplog.records if "RESP2" in each.getMessage()]
@@ -271,11 +271,12 @@ async def test_a_server_that_speaks_first(make_client):
 # -- credentials ------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 @pytest.mark.pins("5.3", "case-25", "case-26", "P7")
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_a_provider_that_fails(peer, clock, make_client, is_async):
     """Raising or returning nonsense counts as a failed attempt; nothing of it is shown but its kind."""
-    answers = iter([ValueError("s3cret"), "s3cret", ("user", 5), None, ("a", "b", "c"), ("user", "pw")])
+    answers = iter([ValueError("s3cret"), "s3cret", ("user", 5), None, ("a", "b", "c"), ("user", "s3cret")])
 
     def ask():
         answer = next(answers)
@@ -292,7 +293,7 @@ async def test_a_provider_that_fails(peer, clock, make_client, is_async):
     assert events.names == ["error", "reconnecting"] * 5 + ["connect", "ready"]
     assert all(isinstance(error, ConnectError) for error in events.of("error"))
     assert not any("s3cret" in str(error) for error in events.of("error"))
-    assert peer.commands[0].words == (b"HELLO", b"3", b"AUTH", b"user", b"pw")
+    assert peer.commands[0].words == (b"HELLO", b"3", b"AUTH", b"user", b"s3cret")
 
 
 @pytest.mark.pins("5.3")
@@ -304,7 +305,7 @@ async def test_a_provider_that_hangs(peer, clock, make_client):
         calls.append(clock())
         if len(calls) < 3:
             await asyncio.Event().wait()
-        return "user", "pw"
+        return "user", "s3cret"
 
     client = make_client(credential_provider=ask, connect_timeout=1, initial_connect_timeout=None, reconnect_strategy=2)
     events = EventRecord(client)
@@ -318,17 +319,17 @@ async def test_a_provider_that_hangs(peer, clock, make_client):
 @pytest.mark.parametrize(
     "provider",
     [
-        UsernamePasswordCredentialProvider("user", "pw"),
-        partial(lambda password: ("user", password), "pw"),
-        lambda: Credentials("user", "pw"),
-        lambda: asyncio.sleep(0, ("user", "pw")),
+        UsernamePasswordCredentialProvider("user", "s3cret"),
+        partial(lambda password: ("user", password), "s3cret"),
+        lambda: Credentials("user", "s3cret"),
+        lambda: asyncio.sleep(0, ("user", "s3cret")),
     ],
     ids=["redis-py's", "partial", "Credentials", "lambda"],
 )
 async def test_kinds_of_credential_providers(peer, make_client, provider):
     """Synchronous, asynchronous, redis-py's own: all come to the same."""
     await make_client(credential_provider=provider, reconnect_strategy=False).connect()
-    assert peer.commands[0].words == (b"HELLO", b"3", b"AUTH", b"user", b"pw")
+    assert peer.commands[0].words == (b"HELLO", b"3", b"AUTH", b"user", b"s3cret")
 
 
 @pytest.mark.pins("5.3", "P2")
@@ -340,7 +341,7 @@ async def test_a_provider_that_is_cancelled(peer, make_client):
         calls.append(1)
         if len(calls) < 3:
             raise asyncio.CancelledError
-        return "user", "pw"
+        return "user", "s3cret"
 
     client = make_client(credential_provider=ask, reconnect_strategy=0.0)
     events = EventRecord(client)
@@ -355,7 +356,7 @@ async def test_a_server_that_hangs_up_while_the_provider_is_asked(peer, make_cli
 
     async def ask():
         await go_on.wait()
-        return "user", f"pw{len(peer.connections)}"
+        return "user", f"s3cret-{len(peer.connections)}"
 
     client = make_client(credential_provider=ask, reconnect_strategy=0.0)
     connecting = asyncio.create_task(client.connect())
@@ -366,4 +367,4 @@ async def test_a_server_that_hangs_up_while_the_provider_is_asked(peer, make_cli
     await connecting
     peer.connections[0].close()
     await until(lambda: len(peer.connections) == 2 and client.is_ready)
-    assert [each.words[-1] for each in peer.commands if each.name == "HELLO"] == [b"pw0", b"pw1"]
+    assert [each.words[-1] for each in peer.commands if each.name == "HELLO"] == [b"s3cret-0", b"s3cret-1"]

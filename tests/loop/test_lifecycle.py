@@ -231,7 +231,7 @@ async def test_a_strategy_that_gives_up_at_once(make_client, unused_port, listen
 async def test_a_wrong_password_is_final_at_first(peer, make_client):
     """Waiting can't mend it: `connect()` and the commands that wait get the server's word."""
     peer.on("HELLO", resp.error("WRONGPASS invalid username-password pair or user is disabled."))
-    client = make_client(password="wrong")
+    client = make_client(password="wr0ng-one")
     waiting = asyncio.create_task(client.get("k"))
     error = await outcome(client.connect())
     assert isinstance(error, AuthenticationFailedError)

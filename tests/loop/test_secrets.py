@@ -6,15 +6,18 @@ import asyncio
 import copy
 import logging
 import pickle
+import time
 import traceback
 
 import pytest
-from redis.exceptions import ResponseError
+from redis.exceptions import DataError, ResponseError
 
-from aioredis_kit import ConnectError, Credentials, create_client
+from aioredis_kit import ConnectError, Credentials, TokenCredentials, create_client
 from aioredis_kit.options import TLSOptions, resolve_options
 from aioredis_kit.testing import resp
-from tests.support.observing import EventRecord, outcome, turns
+from aioredis_kit.testing.binaries import FoundURL
+from aioredis_kit.testing.configuration import Configuration
+from tests.support.observing import EventRecord, outcome, turns, until
 
 SECRET = "p4ss-w0rd-that-nobody-may-see"  # it is what this is about
 
@@ -135,6 +138,7 @@ async def test_a_life_with_everything_in_it(everything_logged, peer, make_client
     assert SECRET not in everything_logged.text
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 @pytest.mark.pins("P7")
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("failure", ["raises", "returns nonsense", "has an expiry"])
@@ -173,11 +177,12 @@ async def test_values_that_show_themselves():
         assert SECRET not in repr(pickle.loads(pickle.dumps(value)))  # our own
 
 
+@pytest.mark.shows_secrets("repr", reason="a user name is none, and is shown")
 @pytest.mark.pins("P7")
 @pytest.mark.parametrize(
     ("url", "options"),
     [
-        (f"redis://:{SECRET}@localhost", {"password": "other"}),
+        (f"redis://:{SECRET}@localhost", {"password": "0ther-one"}),
         (f"redis://:{SECRET}@localhost/x", {}),
         (f"redis://:{SECRET}@local host", {}),
         (f"redis://ada:{SECRET}@localhost:port", {}),
@@ -195,3 +200,108 @@ def test_options_that_are_refused(url, options):
     with pytest.raises(ValueError, match=r".") as caught:
         create_client(url, **options)
     assert SECRET not in all_that_is_said(caught.value)
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize("has_listener", [True, False])
+async def test_a_new_token_that_is_refused(everything_logged, peer, make_client, has_listener):
+    """A server that has AUTH renamed quotes it; the event, or the log line in its place, does not."""
+    numbers = iter(range(100))
+
+    def ask():
+        return Credentials("ada", f"{SECRET}-{next(numbers)}", expires_at=time.time() + 600)
+
+    provider = TokenCredentials(ask, ratio=0.0, margin=0.0, jitter=0.0)
+    peer.on(
+        "AUTH", lambda received: resp.error(f"ERR unknown command 'AUTH', with args beginning with: {received.words}")
+    )
+    client = make_client(credential_provider=provider, reconnect_strategy=0.0)
+    events = EventRecord(client) if has_listener else None
+    await client.connect()
+    await until(lambda: "AUTH" in [each.name for each in peer.commands])
+    await turns()
+    if has_listener:
+        await events.wait_for("error")
+        assert SECRET not in all_that_is_said(events.of("error")[0])
+    else:
+        await until(lambda: "unknown command 'AUTH'" in everything_logged.text)
+    assert SECRET not in everything_logged.text
+
+
+@pytest.mark.pins("P7")
+async def test_what_can_not_be_encoded(everything_logged, peer, make_client):
+    """An error about the encoding carries the whole text, so none is a context of ours."""
+    client = make_client(password=f"{SECRET}-é", encoding="ascii", reconnect_strategy=False)
+    assert SECRET not in all_that_is_said(await outcome(client.connect()))
+    client = await make_client(encoding="ascii").connect()
+    for password in (f"{SECRET}-é", f"{SECRET}-é".encode()):
+        error = await outcome(client.execute_command("AUTH", "ada", password))
+        assert isinstance(error, ValueError | DataError)
+        assert SECRET not in all_that_is_said(error)
+    assert SECRET not in everything_logged.text
+
+
+@pytest.mark.pins("P7")
+async def test_asyncios_debug_mode(everything_logged, peer, make_client):
+    """It logs the callbacks that took long, here all of them, and with them what futures and callbacks hold."""
+    asyncio.get_running_loop().slow_callback_duration = 0.0
+    client = await make_client(credential_provider=lambda: ("ada", SECRET), client_name="me").connect()
+    await client.execute_command("GET", "k")
+    await client.close()
+    client = await make_client(password=SECRET).connect()
+    await client.auth(SECRET, "ada")
+    await client.close()
+    assert "Executing <" in everything_logged.text
+    assert SECRET[:10] not in everything_logged.text
+
+
+@pytest.mark.pins("P7")
+async def test_a_pipelines_refusal_that_quotes(everything_logged, peer, client):
+    """What is said of the command is ours to say; one command's refusal is the server's, raised as it is."""
+    text = f"ERR Error in ACL SETUSER modifier '<{SECRET}': The password does not exist"
+    peer.on("ACL", resp.error(text))
+    error = await outcome(
+        client.pipeline(transaction=False).execute_command("ACL SETUSER", "a", f"<{SECRET}").execute()
+    )
+    assert SECRET not in all_that_is_said(error)
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.shows_secrets("exception", "repr", reason="nobody can know that it is one; the text is the server's")
+async def test_one_commands_refusal_is_the_servers(everything_logged, peer, client):
+    """Whoever sent it gets it unchanged; nobody else does."""
+    events = EventRecord(client)
+    peer.on("AUHT", resp.error(f"ERR unknown command 'AUHT', with args beginning with: '{SECRET}'"))
+    error = await outcome(client.execute_command("AUHT", SECRET))
+    assert SECRET in str(error)
+    assert SECRET not in everything_logged.text
+    assert events.names == []
+
+
+@pytest.mark.pins("P7")
+async def test_a_refusal_that_nobody_asked_for(everything_logged, peer, make_client):
+    """It says why the connection was dropped; not what the server quotes."""
+    client = make_client(reconnect_strategy=0.0, password=SECRET)
+    events = EventRecord(client)
+    await client.connect()
+    peer.connections[0].send(resp.error(f"ERR unknown command 'AUTH', with args beginning with: '{SECRET}'"))
+    await events.wait_for("error")
+    said = all_that_is_said(events.of("error")[0])
+    assert "unknown command 'AUTH'" in said
+    assert SECRET not in said + everything_logged.text
+
+
+@pytest.mark.pins("P7")
+async def test_what_the_kit_for_tests_shows(peer, make_client):
+    client = await make_client(password=SECRET).connect()
+    for command in ("AUTH", "ACL SETUSER", "CONFIG SET"):
+        args = {"AUTH": (SECRET,), "ACL SETUSER": ("a", f">{SECRET}"), "CONFIG SET": ("requirepass", SECRET)}[command]
+        await outcome(client.execute_command(command, *args))
+    assert len([each for each in peer.commands if SECRET.encode() in b" ".join(each.words)]) >= 2
+    configuration = Configuration(
+        password=SECRET, persistence="none", unix_socket=False, tls=None, extra_lines=(f"user ada >{SECRET}",)
+    )
+    kwargs = client.connection_pool.connection_kwargs.copy()
+    assert kwargs["password"] == SECRET
+    for each in (peer.commands, configuration, FoundURL(f"redis://:{SECRET}@h", "given"), kwargs):
+        assert SECRET not in repr(each)

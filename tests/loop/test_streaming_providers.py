@@ -94,6 +94,7 @@ async def test_a_streaming_provider_without_a_name_keeps_the_user(peer, make_cli
     assert [each.words for each in peer.commands if each.name == "AUTH"] == [(b"AUTH", b"app", b"token-9")]
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 async def test_the_failure_of_a_streaming_provider_is_an_event(peer, make_client):
     provider = Streaming()
     client = await make_client(credential_provider=provider).connect()

@@ -72,6 +72,7 @@ async def test_in_order_with_the_commands(clock, peer, source, client):
     assert [each.name for each in peer.commands if each.name in ("GET", "AUTH")] == ["GET", "AUTH", "GET"]
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 @pytest.mark.pins("case-80", "case-81", "P7", "B15")
 async def test_a_renewal_that_fails_is_reported_and_tried_again(clock, peer, source, client):
     """The connection goes on; the error says until when, and names no secret.

@@ -138,22 +138,22 @@ async def test_a_server_on_a_unix_socket_that_dies():
 @pytest.mark.pins("case-16", "case-17", "case-1", "5.3")
 async def test_users_names_and_databases():
     """The connection is who and where it was told to be, with RESP3 and with RESP2; and says so if it may not."""
-    acl = ["user ada on >secret ~* &* +@all", "user mute on >secret ~* +@all -ping", "user default off"]
+    acl = ["user ada on >s3cret ~* &* +@all", "user mute on >s3cret ~* +@all -ping", "user default off"]
     with RedisServer(acl=acl) as server:
         place = f"{server.host}:{server.port}"
         for protocol in (None, 2, 3):
             options = {"protocol": protocol, "client_name": "me", "decode_responses": True}
-            async with create_client(f"redis://ada:secret@{place}/2", **options) as client:
+            async with create_client(f"redis://ada:s3cret@{place}/2", **options) as client:
                 assert await client.acl_whoami() == "ada"
                 assert await client.client_getname() == "me"
                 assert (await client.client_info())["db"] == 2
-            async with create_client(f"redis://mute:secret@{place}", protocol=protocol) as client:
+            async with create_client(f"redis://mute:s3cret@{place}", protocol=protocol) as client:
                 assert await client.set("k", 1) is True
-            for user in ("ada:wrong", "nobody:secret", ""):
+            for user in ("ada:wr0ng-one", "nobody:s3cret", ""):
                 client = create_client(f"redis://{user}@{place}", protocol=protocol)
                 error = await outcome(client.connect())
                 assert isinstance(error, AuthenticationFailedError), (user, protocol)
-            error = await outcome(create_client(f"redis://ada:secret@{place}/999", reconnect_strategy=False).connect())
+            error = await outcome(create_client(f"redis://ada:s3cret@{place}/999", reconnect_strategy=False).connect())
             assert isinstance(error, HandshakeError)
             assert error.step == "SELECT"
 
@@ -165,9 +165,9 @@ async def test_static_credentials_and_a_provider():
 
     async def provide():
         calls.append(1)
-        return "default", "secret"
+        return "default", "s3cret"
 
-    with RedisServer(password="secret") as server:
+    with RedisServer(password="s3cret") as server:
         async with create_client(host=server.host, port=server.port, credential_provider=provide) as client:
             assert await client.ping() is True
         async with create_client(server.url) as client:

@@ -163,6 +163,7 @@ async def test_nothing_shows_a_secret():
     assert "s3cret" not in f"{provider!r} {vars(provider)}"
 
 
+@pytest.mark.shows_secrets("cause", reason="azure-identity's errors quote what the endpoint answers")
 @pytest.mark.pins("P2", "P7")
 @pytest.mark.parametrize(
     "answer",
@@ -224,6 +225,7 @@ async def test_redis_entraids_own_provider_that_has_given_up(endpoint, server_wi
         provider._token_mgr.stop()
 
 
+@pytest.mark.shows_secrets("cause", reason="azure-identity's errors quote what the endpoint answers")
 @pytest.mark.pins("P7")
 @pytest.mark.parametrize(
     "answer",

@@ -269,8 +269,8 @@ async def test_a_cut_subscriber_takes_no_command_down(redis_server, redis_url):
 def guarded_server():
     """A server with users who may do little."""
     acl = [
-        "user reader on >pw ~* resetchannels &news* +@all",
-        "user listener on >pw ~* &* -@all +subscribe +unsubscribe +psubscribe +punsubscribe +ssubscribe +sunsubscribe",
+        "user reader on >s3cret ~* resetchannels &news* +@all",
+        "user listener on >s3cret ~* &* -@all +subscribe +unsubscribe +psubscribe +punsubscribe +ssubscribe +sunsubscribe",
     ]
     with RedisServer(acl=acl) as server:
         yield server
@@ -282,7 +282,7 @@ async def connect(guarded_server, request):
     clients = []
 
     async def connect(user):
-        options = {"username": user, "password": "pw"} if user else {}
+        options = {"username": user, "password": "s3cret"} if user else {}
         client = create_client(guarded_server.url, protocol=request.param, decode_responses=True, **options)
         clients.append(client)
         return client
@@ -346,7 +346,7 @@ async def test_after_auth_the_rights_are_the_new_users(connect, way):
         "pubsub": lambda name: client.pubsub().subscribe(name),
     }[way]
     async with client.subscribe("news") as messages:
-        await client.execute_command("AUTH", "reader", "pw")
+        await client.execute_command("AUTH", "reader", "s3cret")
         assert isinstance(await outcome(subscribe("secret")), NoPermissionError)
         await until_subscribed(admin, "news")
         await admin.publish("news", "1")
@@ -357,11 +357,11 @@ async def test_the_rights_end_while_subscribed(connect, guarded_server):
     """The server hangs up; what is allowed is subscribed again."""
     admin = await connect(None)
     await admin.acl_setuser(
-        "temporary", enabled=True, passwords=["+pw"], commands=["+@all"], channels=["a", "b"], reset=True
+        "temporary", enabled=True, passwords=["+s3cret"], commands=["+@all"], channels=["a", "b"], reset=True
     )
     protocol = admin._core.equipment.options.protocol
     client = create_client(
-        guarded_server.url, username="temporary", password="pw", protocol=protocol, reconnect_strategy=0.0
+        guarded_server.url, username="temporary", password="s3cret", protocol=protocol, reconnect_strategy=0.0
     )
     async with client:
         events = EventRecord(client)

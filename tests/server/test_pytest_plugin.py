@@ -251,7 +251,7 @@ from aioredis_kit.testing import RedisServer
 
 @pytest.fixture(scope="module")
 def redis_server():
-    with RedisServer(password="secret", config={"databases": 2}) as server:
+    with RedisServer(password="s3cret", config={"databases": 2}) as server:
         yield server
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def redis_client_options():
     return {"decode_responses": True}
 
 async def test_own_server(redis_client, redis_server, redis_url):
-    assert ":secret@" in redis_url
+    assert ":s3cret@" in redis_url
     await steps(redis_client)
     assert await redis_client.get("k") == "v"
     assert (await redis_client.config_get("databases"))["databases"] == "2"
@@ -318,7 +318,7 @@ async def test_one_of_many(redis_client, redis_server, number):
     assert not redis_server.started_here
     await steps(redis_client)
 """
-    with RedisServer(password="secret") as server, Probe(server.address) as probe:
+    with RedisServer(password="s3cret") as server, Probe(server.address) as probe:
         probe.call("SET", "theirs", "x")
         probe.call("CONFIG", "RESETSTAT")
         project.makeconftest("")

@@ -93,7 +93,7 @@ def test_cycles_leave_nothing(binary, is_long):
     assert not any(folder.exists() for folder in folders)
 
 
-@pytest.mark.parametrize("password", ["secret", 'sp ace "quote" \\ é'])
+@pytest.mark.parametrize("password", ["s3cret", 'sp ace "quote" \\ é'])
 def test_password(binary, password):
     """The password is needed, in the URL and not on the command line."""
     with RedisServer(binary=binary, password=password) as server:
@@ -108,9 +108,9 @@ def test_password(binary, password):
 
 def test_acl(binary):
     """ACL lines make users, also where the default user is switched off."""
-    acl = ["user default off", "user app on >secret ~app:* +@all"]
+    acl = ["user default off", "user app on >s3cret ~app:* +@all"]
     with RedisServer(binary=binary, acl=acl) as server:
-        app = ServerAddress(host=server.host, port=server.port, username="app", password="secret")
+        app = ServerAddress(host=server.host, port=server.port, username="app", password="s3cret")
         with Probe(app) as probe:
             assert probe.call("SET", "app:1", "x") == b"OK"
             with pytest.raises(ErrorReply, match="NOPERM"):
@@ -178,7 +178,7 @@ def test_unexpected_end():
 
 def test_unix_socket(binary):
     """With a Unix socket the URL names it; TCP works too."""
-    with RedisServer(binary=binary, unix_socket=True, password="p w") as server:
+    with RedisServer(binary=binary, unix_socket=True, password="s3 cret") as server:
         address = ServerAddress.from_url(server.url)
         assert address.unix_socket_path == str(server.unix_socket_path)
         with Probe(address) as probe:
@@ -231,15 +231,15 @@ def tls_files(tmp_path):
 
 def test_tls(binary, tls_files):
     """A binary with TLS speaks nothing else when told so; one without says so."""
-    server = RedisServer(binary=binary, tls=tls_files, password="secret")
+    server = RedisServer(binary=binary, tls=tls_files, password="s3cret")
     if not server.has_tls:
         with pytest.raises(ServerStartError, match="without TLS"):
             server.start()
         return
     with server:
-        assert server.url == f"rediss://:secret@127.0.0.1:{server.port}"
+        assert server.url == f"rediss://:s3cret@127.0.0.1:{server.port}"
         assert ask(server, "PING") == b"PONG"
-        bare = ServerAddress(host=server.host, port=server.port, password="secret")
+        bare = ServerAddress(host=server.host, port=server.port, password="s3cret")
         with pytest.raises((OSError, ErrorReply)):
             Probe(bare).close()
 

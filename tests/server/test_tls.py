@@ -63,7 +63,7 @@ def files(authority, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(binary, files):
     """A server with a certificate for 127.0.0.1 and localhost, which doesn't ask clients for theirs."""
-    with RedisServer(binary=binary, tls=files("127.0.0.1", "localhost"), password="secret") as server:
+    with RedisServer(binary=binary, tls=files("127.0.0.1", "localhost"), password="s3cret") as server:
         yield server
 
 
@@ -82,7 +82,7 @@ async def serves(*args, **options):
 @pytest.mark.parametrize("way", ["url", "redis-py's names", "TLSOptions", "SSLContext", "valkeys", "ca_data"])
 async def test_trusted_certificates(server, way):
     """In every way in which an authority can be named."""
-    place = {"host": server.host, "port": server.port, "password": "secret"}
+    place = {"host": server.host, "port": server.port, "password": "s3cret"}
     ca = str(server.tls.ca)
     if way == "url":
         await serves(server.url, ssl_ca_certs=ca)

@@ -58,7 +58,7 @@ SERVER_CALLS = [
     lambda c: c.acl_list(),
     lambda c: c.acl_cat("missing"),
     lambda c: c.acl_dryrun("default", "get", "k"),
-    lambda c: c.acl_setuser("kit-user", enabled=True, passwords=["+pw"], categories=["+@read"], keys=["k*"]),
+    lambda c: c.acl_setuser("kit-user", enabled=True, passwords=["+s3cret"], categories=["+@read"], keys=["k*"]),
     lambda c: c.acl_getuser("kit-user"),
     lambda c: c.acl_getuser("missing"),
     lambda c: c.acl_deluser("kit-user"),

@@ -18,7 +18,7 @@ def test_the_password_is_not_shown():
 
 def test_credentials_are_a_value():
     credentials = Credentials("ada", "s3cret")
-    assert credentials == Credentials("ada", "s3cret") != Credentials("ada", "other")
+    assert credentials == Credentials("ada", "s3cret") != Credentials("ada", "0ther-one")
     assert hash(credentials) == hash(Credentials("ada", "s3cret"))
     assert pickle.loads(pickle.dumps(credentials)) == copy.deepcopy(credentials) == credentials
     with pytest.raises(AttributeError):
@@ -78,6 +78,6 @@ def test_an_end_that_is_no_instant_is_refused(field, value):
 def test_the_same_to_a_server():
     """Whatever is known about their end."""
     assert Credentials("ada", "s3cret").is_same_as(Credentials("ada", "s3cret", expires_at=5.0, refresh_on=1.0))
-    assert not Credentials("ada", "s3cret").is_same_as(Credentials("ada", "other"))
+    assert not Credentials("ada", "s3cret").is_same_as(Credentials("ada", "0ther-one"))
     assert not Credentials("ada", "s3cret").is_same_as(Credentials(None, "s3cret"))
     assert not Credentials().is_same_as(None)

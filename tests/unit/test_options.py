@@ -140,9 +140,9 @@ def test_keep_alive_probes_begin_after_thirty_seconds_unless_said_otherwise():
         ("unix:///s", {"host": "h"}, ["unix_socket_path", "host"]),
         ("redis://h", {"unix_socket_path": "/s"}, ["unix_socket_path", "host in the URL"]),
         ("unix:///s", {"tls": True}, ["unix_socket_path", "tls"]),
-        (None, {"credential_provider": print, "password": "p"}, ["credential_provider", "password"]),
+        (None, {"credential_provider": print, "password": "s3cret"}, ["credential_provider", "password"]),
         (None, {"credential_provider": print, "username": "u"}, ["credential_provider", "username"]),
-        ("redis://:p@h", {"credential_provider": print}, ["credential_provider", "password"]),
+        ("redis://:s3cret@h", {"credential_provider": print}, ["credential_provider", "password"]),
         pytest.param(
             *(None, {"client_side_cache": CacheOptions(), "protocol": 2}, ["client_side_cache", "RESP3", "protocol"]),
             marks=pins("case-12"),
@@ -177,7 +177,7 @@ def test_an_impossible_combination_is_refused(url, given, names):
     [
         {"unix_socket_path": None, "host": "h"},
         {"unix_socket_path": "/s", "tls": False},
-        {"credential_provider": None, "password": "p"},
+        {"credential_provider": None, "password": "s3cret"},
         {"credential_provider": print, "password": None},
         {"client_side_cache": None, "emit_invalidate": False, "protocol": 2},
         {"client_side_cache": False},
@@ -192,10 +192,10 @@ def test_what_is_switched_off_contradicts_nothing(given):
     [
         ({}, None),
         ({"username": "", "password": ""}, None),
-        ({"password": "p"}, Credentials(None, "p")),
-        ({"username": "", "password": "p"}, Credentials(None, "p")),
+        ({"password": "s3cret"}, Credentials(None, "s3cret")),
+        ({"username": "", "password": "s3cret"}, Credentials(None, "s3cret")),
         ({"username": "u"}, Credentials("u", "")),
-        ({"username": "u", "password": "p"}, Credentials("u", "p")),
+        ({"username": "u", "password": "s3cret"}, Credentials("u", "s3cret")),
     ],
 )
 def test_user_and_password_are_credentials(given, credentials):
@@ -254,8 +254,8 @@ def test_a_key_needs_its_certificate():
         ({"unix_socket_path": "/s"}, {"host": "h"}, {"host": "h"}),
         ({"unix_socket_path": "/s"}, {"port": 1}, {"port": 1}),
         ({"unix_socket_path": "/s", "db": 1}, {"unix_socket_path": None}, {"db": 1}),
-        ({"password": "p"}, {"credential_provider": print}, {"credential_provider": print}),
-        ({"credential_provider": print}, {"password": "p"}, {"password": "p"}),
+        ({"password": "s3cret"}, {"credential_provider": print}, {"credential_provider": print}),
+        ({"credential_provider": print}, {"password": "s3cret"}, {"password": "s3cret"}),
         ({"credential_provider": print}, {"credential_provider": None}, {}),
         ({"tls": True}, {"ssl_ca_certs": "a"}, {"tls": TLSOptions(ca_file="a")}),
         ({"tls": TLSOptions()}, {"tls": False}, {}),

@@ -124,7 +124,7 @@ def test_redis_pys_ssl_options_become_tls_options():
     given = {
         "ssl_keyfile": "k",
         "ssl_certfile": "c",
-        "ssl_password": "p",
+        "ssl_password": "s3cret",
         "ssl_ca_certs": "a",
         "ssl_ca_path": "b",
         "ssl_ca_data": "d",
@@ -137,7 +137,7 @@ def test_redis_pys_ssl_options_become_tls_options():
     tls = TLSOptions(
         key_file="k",
         certificate_file="c",
-        key_password="p",
+        key_password="s3cret",
         ca_file="a",
         ca_path="b",
         ca_data="d",
@@ -195,7 +195,7 @@ def test_the_options_of_a_pool_are_taken():
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("redis://u:p@h:1/2?socket_timeout=7", {"host": "h", "port": 1, "db": 2, "command_timeout": 7.0}),
+        ("redis://u:s3cret@h:1/2?socket_timeout=7", {"host": "h", "port": 1, "db": 2, "command_timeout": 7.0}),
         ("rediss://h?ssl_ca_certs=/ca.pem", {"tls": TLSOptions(ca_file="/ca.pem")}),
         ("rediss://h", {"tls": True}),
         ("unix:///tmp/s?db=1", {"unix_socket_path": "/tmp/s", "db": 1}),
@@ -225,7 +225,7 @@ def test_a_pool_against_an_option_is_refused():
     pool = redis.asyncio.ConnectionPool(host="h", password="s3cret", decode_responses=True)
     message = refusal(connection_pool=pool, decode_responses=False)
     assert message.startswith("decode_responses in the connection_pool and decode_responses contradict each other")
-    assert "s3cret" not in refusal(connection_pool=pool, password="other")
+    assert "s3cret" not in refusal(connection_pool=pool, password="0ther-one")
     assert "host in the URL and host in the connection_pool" in refusal("redis://i", connection_pool=pool)
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.url import parse_url
 
+pytestmark = pytest.mark.ordinary_secrets(reason="it is about how a URL is taken apart, whatever its pieces are")
+
 pins = pytest.mark.pins
 
 READ = [

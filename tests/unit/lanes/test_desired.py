@@ -31,7 +31,7 @@ def test_it_can_not_be_changed_in_place():
 @pytest.mark.parametrize("protocol", [None, 2, 3])
 @pytest.mark.parametrize("wants_id", [False, True])
 def test_the_introduction_has_all_of_it(protocol, wants_id):
-    given = Credentials("bob", "t0ken")
+    given = Credentials("bob", "t0ken-of-bob")
     introduction = FIRST.changed(db=4).introduction(protocol=protocol, credentials=given, wants_id=wants_id)
     assert introduction.credentials is given  # what a provider gave goes before
     assert (introduction.db, introduction.client_name, introduction.client_info) == (4, "me", FIRST.client_info)

@@ -221,7 +221,7 @@ def test_time_mends_only_a_certificate_that_is_not_valid_yet(code, hopeless):
     ],
 )
 def test_refused_credentials_and_certificates_are_hopeless(cause, hopeless):
-    assert is_hopeless(cause, resolve_options(None, {"password": "p"})) is hopeless
+    assert is_hopeless(cause, resolve_options(None, {"password": "s3cret"})) is hopeless
 
 
 def test_a_provider_may_have_better_credentials_the_next_time():

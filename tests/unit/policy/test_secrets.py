@@ -2,7 +2,7 @@
 
 import pytest
 
-from aioredis_kit.policy.secrets import MASK, masked, masked_line
+from aioredis_kit.policy.secrets import MASK, masked, masked_line, masked_text
 
 
 @pytest.mark.pins("P7")
@@ -15,7 +15,11 @@ from aioredis_kit.policy.secrets import MASK, masked, masked_line
         ("HELLO 3 AUTH ada hunter2 SETNAME me", "HELLO 3 AUTH ada *** SETNAME me"),
         ("CONFIG SET maxmemory 1 requirepass hunter2", "CONFIG SET maxmemory 1 requirepass ***"),
         ("config set MASTERAUTH hunter2", "config set MASTERAUTH ***"),
+        ("CONFIG SET primaryauth hunter2", "CONFIG SET primaryauth ***"),
         ("CONFIG SET requirepass", "CONFIG SET requirepass"),
+        ("HELLO 3 AUTH hunter2", "HELLO 3 AUTH ***"),  # the user was forgotten
+        ("HELLO 3 AUTH hunter2 SETNAME me", "HELLO 3 AUTH *** SETNAME me"),
+        ("SENTINEL CONFIG SET sentinel-pass hunter2", "SENTINEL CONFIG SET sentinel-pass ***"),
         ("ACL SETUSER ada on >hunter2 ~* +@all <hunter2", "ACL SETUSER ada on *** ~* +@all ***"),
         ("ACL SETUSER ada #0f7d !0f7d", "ACL SETUSER ada *** ***"),
         ("MIGRATE h 1 k 0 5 COPY AUTH hunter2 KEYS a", "MIGRATE h 1 k 0 5 COPY AUTH *** KEYS a"),
@@ -46,11 +50,29 @@ def test_what_is_shown(command, shown):
         (b'1.5 [0 lua] "ACL" "SETUSER" "ada" ">hunter2" "on"', b'"ACL" "SETUSER" "ada" "***" "on"'),
         (b'1.5 [0 unix:/s] "set" "k\\"auth" "hunter2"', b'"set" "k\\"auth" "hunter2"'),
         (b'1.5 [0 [::1]:5] "get" ""', b'"get" ""'),
+        (b'1.5 [0 unix:/a"b] "auth" "hunter2"', b'"auth" "***"'),
     ],
 )
 def test_what_a_monitor_shows(line, shown):
-    start = line[: line.index(b'"')]
+    start = line[: line.index(b'] "') + 2]
     assert masked_line(line) == start + shown
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("unknown command 'ACL', with args beginning with: 'SETUSER' 'ada' '>hunter2-and-more'", MASK),
+        ("Error in ACL SETUSER modifier '<hunter2-and': it was cut off", MASK),
+        (
+            "Error in ACL SETUSER modifier 'nonsense': Syntax error",
+            "Error in ACL SETUSER modifier 'nonsense': Syntax error",
+        ),
+    ],
+)
+def test_what_is_shown_of_a_refusal(text, shown):
+    assert masked_text(text, ("ACL SETUSER", "ada", ">hunter2-and-more")) == shown
+    assert masked_text(text, ("GET", "hunter2-and-more")) == text
 
 
 def test_nothing_at_all():

@@ -15,12 +15,12 @@ from aioredis_kit.testing.probe import ServerAddress
         ("valkey://h:1?db=5", ServerAddress(host="h", port=1, database=5)),
         ("redis://[::1]:7/", ServerAddress(host="::1", port=7)),
         (
-            "garnet://ada:p%40ss@h",
-            ServerAddress(host="h", port=6379, username="ada", password="p@ss"),
+            "garnet://ada:p%40ssw0rd@h",
+            ServerAddress(host="h", port=6379, username="ada", password="p@ssw0rd"),
         ),
         (
-            "unix://:secret@/run/redis.sock?db=3",
-            ServerAddress(unix_socket_path="/run/redis.sock", password="secret", database=3),
+            "unix://:s3cret@/run/redis.sock?db=3",
+            ServerAddress(unix_socket_path="/run/redis.sock", password="s3cret", database=3),
         ),
     ],
 )
@@ -52,4 +52,4 @@ def test_password_is_not_shown():
         ServerAddress.from_url("redis://:hunter2/x@h")
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
