@@ -89,7 +89,7 @@ class Decoder:
             self._check_header(data[:_LONGEST_HEADER])
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         if may_have_mark and self._is_marked(data):
-            return self._pieces(data)
+            return self._pieces(data, marks_pushes=marks_pushes)
         self._last = data[-1]
         return (data,)
 
@@ -106,7 +106,7 @@ class Decoder:
     def _is_marked(self, data: bytes) -> bool:
         return self._skipper is not None or data.startswith((_PUSH, MARK)) or _MARKED_LINE.search(data) is not None
 
-    def _pieces(self, data: bytes) -> Iterator[bytes]:
+    def _pieces(self, data: bytes, *, marks_pushes: bool) -> Iterator[bytes]:
         start = 0  # of what was not fed yet
         position = 0  # of what may be a mark
         if self._skipper is not None:
@@ -121,8 +121,9 @@ class Decoder:
                     if data[position : position + 1] == MARK:
                         start = position = self._skip(data, position)
                         continue
-                    self.in_push = True
-                    self._check_header(data[position : position + _LONGEST_HEADER])
+                    if marks_pushes:
+                        self.in_push = True
+                        self._check_header(data[position : position + _LONGEST_HEADER])
             match = _MARKED_LINE.search(data, position)
             position = len(data) if match is None else match.start() + 1
         self._last = data[-1]

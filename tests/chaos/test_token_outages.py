@@ -194,6 +194,7 @@ async def scene(server, monkeypatch, *, life, ratio, retries=0, saves=False, **o
         await service.stop()
 
 
+@pytest.mark.shows_secrets("cause", reason="azure-identity's errors quote what the endpoint answers")
 @pytest.mark.pins("P1", "P3", "P7")
 @each_of(OUTAGES)
 async def test_shorter_than_the_tokens_life(server, is_long, monkeypatch, outage):
@@ -238,6 +239,7 @@ async def test_shorter_than_the_tokens_life(server, is_long, monkeypatch, outage
     assert 6 <= calls == happened["reauthenticated"] <= 7
 
 
+@pytest.mark.shows_secrets("cause", reason="azure-identity's errors quote what the endpoint answers")
 @pytest.mark.pins("P1", "P2", "P3", "4.3", "4.11")
 @each_of(LONG_OUTAGES)
 async def test_longer_than_the_tokens_life(server, is_long, monkeypatch, outage):

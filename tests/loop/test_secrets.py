@@ -293,7 +293,7 @@ async def test_a_refusal_that_nobody_asked_for(everything_logged, peer, make_cli
 
 @pytest.mark.pins("P7")
 async def test_what_the_kit_for_tests_shows(peer, make_client):
-    client = await make_client(password=SECRET).connect()
+    client = await make_client(password=SECRET, command_timeout=0.05).connect()
     for command in ("AUTH", "ACL SETUSER", "CONFIG SET"):
         args = {"AUTH": (SECRET,), "ACL SETUSER": ("a", f">{SECRET}"), "CONFIG SET": ("requirepass", SECRET)}[command]
         await outcome(client.execute_command(command, *args))

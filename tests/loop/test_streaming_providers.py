@@ -151,6 +151,7 @@ async def test_a_token_that_says_when_it_ends_is_kept(clock, peer, make_client, 
     assert entra.asked_at == [0]
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 async def test_one_whose_renewal_failed_is_asked_again(clock, peer, make_client, entra):
     """For redis-entraid never does so by itself: its connections would end with their token."""
     client = await make_client(credential_provider=entra, connections=3, ping_interval=None).connect()

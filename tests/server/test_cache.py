@@ -198,6 +198,7 @@ async def test_without_the_right_to_track(redis_server, rights):
             )
         finally:
             await admin.acl_deluser("reader")
+            await admin.acl_log_reset()
     assert isinstance(error, HandshakeError)
     assert "refused CLIENT TRACKING" in str(error)
     assert "its ACL" in str(error)

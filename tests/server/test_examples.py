@@ -15,7 +15,7 @@ def test_feature_flags(redis_url):
     """One read goes to the server before the flag is switched; then the switch is seen."""
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / "feature_flags.py", redis_url],
-        env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTHONASYNCIODEBUG": ""},
         capture_output=True,
         text=True,
         timeout=60,

@@ -15,7 +15,7 @@ from tests.support.observing import EventRecord, outcome
 
 @pytest.fixture(scope="module")
 def server():
-    with RedisServer(acl=["user ada on >right ~* &* +@all"]) as server:
+    with RedisServer(acl=["user ada on >s3cret-right ~* &* +@all"]) as server:
         yield server
 
 
@@ -23,7 +23,7 @@ def server():
 async def admin(server):
     async with create_client(server.url, decode_responses=True) as admin:
         yield admin
-        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+right"])
+        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+s3cret-right"])
 
 
 async def refusals(admin):
@@ -42,7 +42,7 @@ async def test_a_wrong_password_is_final_at_once(server, admin, protocol):
     """There is one attempt; what waited was not sent, and is told why."""
     await admin.acl_log_reset()
     await admin.delete("k")
-    options = {"username": "ada", "password": "wrong", "protocol": protocol}
+    options = {"username": "ada", "password": "s3cret-wrong", "protocol": protocol}
     client = create_client(host=server.host, port=server.port, **options)
     events = EventRecord(client)
     waiting = asyncio.create_task(client.set("k", 1))
@@ -64,8 +64,8 @@ async def test_a_wrong_password_is_final_at_once(server, admin, protocol):
 async def test_a_provider_is_asked_again_by_the_strategy(server, admin, wrong):
     """It may know better the next time."""
     await admin.acl_log_reset()
-    right = ("ada", "right")
-    answers = [("ada", "wrong") if wrong == "password" else ("nobody", "right")] * 2 + [right] * 9
+    right = ("ada", "s3cret-right")
+    answers = [("ada", "s3cret-wrong") if wrong == "password" else ("nobody", "s3cret-right")] * 2 + [right] * 9
     asked, decided = [], []
 
     def ask():
@@ -91,12 +91,12 @@ async def test_a_provider_is_asked_again_by_the_strategy(server, admin, wrong):
 @pytest.mark.pins("4.3", "P3")
 async def test_a_password_that_changes_under_an_open_client(server, admin):
     """It has been right: so the client goes on trying, and commands wait by their deadlines, until it is right again."""
-    options = {"username": "ada", "password": "right", "connections": 3, "reconnect_strategy": 0.02}
+    options = {"username": "ada", "password": "s3cret-right", "connections": 3, "reconnect_strategy": 0.02}
     client = create_client(host=server.host, port=server.port, **options)
     async with client, client.subscribe("news") as messages:
         events = EventRecord(client)
         await client.set("k", 1)
-        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+other"])
+        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+s3cret-other"])
         assert await client.get("k") == b"1"  # who is in stays in
         await close_connections(admin)
         await events.wait_for("error", 4)
@@ -105,10 +105,10 @@ async def test_a_password_that_changes_under_an_open_client(server, admin):
         assert late.maybe_executed is False
         refused = [each for each in events.of("error") if isinstance(each, AuthenticationFailedError)]
         assert refused
-        assert not any("right" in str(each) for each in refused)
+        assert not any("s3cret-right" in str(each) for each in refused)
         waiting = asyncio.create_task(client.get("k"))
         assert client.is_open
-        await admin.acl_setuser("ada", enabled=True, passwords=["+right"])
+        await admin.acl_setuser("ada", enabled=True, passwords=["+s3cret-right"])
         assert await waiting == b"1"
         assert (await messages.get(timeout=5)).is_gap
         assert "terminated" not in events.names
@@ -116,13 +116,13 @@ async def test_a_password_that_changes_under_an_open_client(server, admin):
 
 async def test_a_provider_follows_a_password_that_changes(server, admin):
     """Asked at each handshake: the connections are back without a refusal."""
-    now = SimpleNamespace(password="right")
+    now = SimpleNamespace(password="s3cret-right")
     options = {"credential_provider": lambda: ("ada", now.password), "connections": 3, "reconnect_strategy": 0.0}
     async with create_client(host=server.host, port=server.port, **options) as client:
         events = EventRecord(client)
         await client.set("k", 1)
-        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+other"])
-        now.password = "other"
+        await admin.acl_setuser("ada", enabled=True, reset_passwords=True, passwords=["+s3cret-other"])
+        now.password = "s3cret-other"
         await close_connections(admin)
         await events.wait_for("ready")
         assert await client.get("k") == b"1"

@@ -403,15 +403,15 @@ async def test_what_many_issue_in_one_turn_is_one_write(binary, files):
     with serving(binary, files) as server:
         async with create_client(server.url, tls=TLSOptions(ca_file=str(server.tls.ca))) as client:
             server.pause()
-            first = client.socket_writes
+            first = client.statistics().socket_writes
             tasks = [asyncio.create_task(client.ping())]
             tasks += [asyncio.create_task(call(client, number)) for number in range(callers)]
             await turns()
-            issued = client.socket_writes
+            issued = client.statistics().socket_writes
             assert issued == first + 2, "the PING at once, and what was issued while it was in flight"
             server.resume()
             await asyncio.gather(*tasks)
-            assert client.socket_writes == issued + 1
+            assert client.statistics().socket_writes == issued + 1
 
 
 @pytest.mark.pins("5.2", "P6")

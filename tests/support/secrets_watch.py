@@ -382,7 +382,7 @@ def _kinds_with_a_repr():
     return [
         kind
         for kind in found
-        if kind.__module__.startswith("aioredis_kit.")
+        if str(kind.__module__).startswith("aioredis_kit.")
         and not issubclass(kind, BaseException | Enum | type)
         and kind.__repr__ is not object.__repr__
     ]
