@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
 
 from aioredis_kit.cache.options import CacheOptions
@@ -27,15 +26,17 @@ if TYPE_CHECKING:
 LOADING: Final = -math.inf
 """When an entry ends that has no reply yet: never found to be valid."""
 NEVER: Final = math.inf
-_OVERHEAD: Final = 450
+_OVERHEAD: Final = 340
 """What an entry costs beside its command, its keys and its reply, in bytes: itself, and its places in dictionaries."""
+_OVERHEAD_OF_KEY: Final = 65
+"""What one of its keys costs beside its text, in bytes."""
 
 
 class Entry:
     """One command, and the reply to it.
 
     Attributes:
-        key: What it is found by.
+        key: What it is found by: the encoded command, and what it is read through.
         keys: The Redis keys that it depends on.
         reply: The raw reply, once it is there; not to be changed.
         ends_at: When it ends, on the clients' clock; ``LOADING`` before it is there.
@@ -43,24 +44,20 @@ class Entry:
         source: What will know of changes of its keys: a connection's lane. ``None`` until that is known.
         is_kept: Whether it may be stored, or is: nothing has ended it.
         is_copied: Whether the reply is copied whenever it is handed out.
-        joined: Who waits for its load beside the one who began it.
-        outcome: What those get who waited: the reply, or the error reply; ``None`` if they have to ask themselves.
     """
 
     __slots__ = (
         "ends_at",
         "is_copied",
         "is_kept",
-        "joined",
         "key",
         "keys",
-        "outcome",
         "reply",
         "size",
         "source",
     )
 
-    key: Hashable
+    key: bytes
     keys: tuple[bytes, ...]
     reply: Any
     ends_at: float
@@ -68,8 +65,6 @@ class Entry:
     source: object
     is_kept: bool
     is_copied: bool
-    joined: list[Any] | None
-    outcome: tuple[Any] | None
 
 
 class ClientSideCache:
@@ -85,13 +80,15 @@ class ClientSideCache:
     Attributes:
         options: The same.
         entries: All entries, by what they are found by; in the order in which they have to go.
+        joined: Who waits for which load, beside the one who began it.
     """
 
     def __init__(self, options: CacheOptions | None = None) -> None:
         if options is not None and not isinstance(options, CacheOptions):
             raise ConfigurationError(f"ClientSideCache takes CacheOptions, not {type(options).__name__!r}")
         self.options = options = options or CacheOptions()
-        self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self.joined: dict[Entry, list[Any]] = {}
         self.is_lru = options.eviction == "lru"
         self._by_key: dict[bytes, Entry | dict[Entry, None]] = {}
         self._loading = 0
@@ -135,7 +132,7 @@ class ClientSideCache:
                 self._drop(entry)
                 self._invalidations += 1
             return
-        found = self._by_key.pop(key.encode() if isinstance(key, str) else key, None)
+        found = self._by_key.get(key.encode() if isinstance(key, str) else key)
         if found is not None:
             for entry in (found,) if isinstance(found, Entry) else tuple(found):
                 self._drop(entry)
@@ -174,7 +171,7 @@ class ClientSideCache:
         """Return a number that stands for all replies of a kind: what the keys of their entries end with."""
         return self._spaces.setdefault(kind, len(self._spaces))
 
-    def begin(self, key: Hashable, keys: tuple[bytes, ...]) -> Entry:
+    def begin(self, key: bytes, keys: tuple[bytes, ...]) -> Entry:
         """Return the entry of a command that is about to be sent, and was not found.
 
         Args:
@@ -185,17 +182,16 @@ class ClientSideCache:
         entry.key = key
         entry.keys = keys
         entry.ends_at = LOADING
-        entry.source = entry.joined = entry.outcome = None
+        entry.source = None
         entry.is_kept = True
         self.entries[key] = entry
         self._loading += 1
-        by_key = self._by_key
         for each in keys:
-            if by_key.setdefault(each, entry) is not entry:
+            if self._by_key.setdefault(each, entry) is not entry:
                 self._add(each, entry)
         return entry
 
-    def store(self, entry: Entry, reply: Any, source: object, *, ends_at: float, load_time: float, size: int) -> None:
+    def store(self, entry: Entry, reply: Any, source: object, ends_at: float, load_time: float) -> None:
         """Keep the reply of a load that has ended, unless something has ended the entry before.
 
         Args:
@@ -204,7 +200,6 @@ class ClientSideCache:
             source: What will know of changes of its keys.
             ends_at: When it ends, on the clients' clock; ``NEVER``: not by time.
             load_time: How long the load took, in seconds.
-            size: The size of the command, in bytes.
         """
         self._load_successes += 1
         self._total_load_time += load_time
@@ -214,11 +209,13 @@ class ClientSideCache:
         entry.reply = reply
         entry.source = source
         entry.ends_at = ends_at
-        kind = type(reply)
-        entry.is_copied = kind in CONTAINERS
-        size += _OVERHEAD + (size_of_reply(reply) if entry.is_copied else getsizeof(reply))
-        for each in entry.keys:
-            size += getsizeof(each)
+        size = _OVERHEAD + _OVERHEAD_OF_KEY * len(entry.keys) + 2 * len(entry.key)  # which has the keys in it
+        if type(reply) is bytes:
+            entry.is_copied = False
+            size += len(reply)
+        else:
+            entry.is_copied = type(reply) in CONTAINERS
+            size += size_of_reply(reply)
         entry.size = size
         self._bytes += size
         options, entries = self.options, self.entries

@@ -335,13 +335,13 @@ class ClientCore(Issuer):
 
     def invalidated(self, life: Life, keys: list[bytes] | None) -> None:
         """See ``LifeOwner``."""
+        if self.caching is not None:
+            for each in (None,) if keys is None else keys:
+                self.caching.cache.invalidate(each)
         options = self.equipment.options
-        if options.tracking is None:
+        if not self.listeners.has_any(Invalidated.name) or options.tracking is None:
             return
         told: list[str | bytes | None] = [None] if keys is None else [*keys]
-        if self.caching is not None:
-            for key in told:
-                self.caching.cache.invalidate(key)
         if options.decode_responses and keys is not None:
             told = [key.decode(options.encoding, "replace") for key in keys]
         for key in told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioredis_kit.cache.replies import copied
-from aioredis_kit.client.caching import tell
+from aioredis_kit.client.caching import NOTHING, tell
 from aioredis_kit.client.plans import PLAIN
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class PipedReads:
                 continue
             asides = [*replies[first:place], *replies[place + 1 : last + 1]]
             self._commands.keep(entry, copied(reply), asides, lens, self._source, (self._began, self._began))
-            self._tell(entry)
+            tell(self._commands.cache.joined, entry, reply)
         return [replies[found] if isinstance(found, int) else found[0] for found in self._results]
 
     def fail(self, replies: Sequence[Any]) -> tuple[Any, ...]:
@@ -125,8 +125,4 @@ class PipedReads:
 
     def _give_up(self, entry: Entry) -> None:
         self._commands.give_up(entry, self._began)
-        self._tell(entry)
-
-    def _tell(self, entry: Entry) -> None:
-        if entry.joined is not None:
-            tell(entry.joined)
+        tell(self._commands.cache.joined, entry, NOTHING)

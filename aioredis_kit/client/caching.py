@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import types
+from asyncio import get_running_loop
 from dataclasses import dataclass
 from inspect import isawaitable
-from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import DataError, RedisError
@@ -26,12 +27,13 @@ from aioredis_kit.cache.replies import CONTAINERS, copied
 from aioredis_kit.cache.store import LOADING, NEVER, ClientSideCache
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.exceptions import CommandTimeoutError, ConfigurationError, KitError, TimeoutDiagnosis, one_for_each
-from aioredis_kit.transport.command import new_command, wait
-from aioredis_kit.transport.units import Unit, new_unit
-from aioredis_kit.wire.encoder import join
+from aioredis_kit.transport.command import Command, new_command
+from aioredis_kit.transport.units import Pair, Unit, new_pair, new_unit
+from aioredis_kit.wire.encoder import LARGE, join
+from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Generator, Sequence
 
     from aioredis_kit.cache.store import Entry
     from aioredis_kit.client.commands import CommandClient
@@ -39,10 +41,13 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.policy.commands import Argument
-    from aioredis_kit.transport.command import Command
 
 MOST_KEYS: Final = 16
 """Of so many keys it is asked when they end; a command with more is not cached."""
+_MOST_FOR_PAIR: Final = LARGE - 64
+"""So large may be the text of what is sent as one of many, in bytes; its frame comes to that."""
+NOTHING: Final = object()
+"""What those get who waited for a load that had no outcome for them."""
 _GONE: Final = -2
 """What ``PTTL`` says of a key that does not exist."""
 
@@ -51,15 +56,15 @@ class Lens:
     """Through which the commands of a view see the entries of their own kind.
 
     Attributes:
-        space: What the keys of its entries end with; ``None`` while it is blind.
+        suffix: What the keys of its entries end with, behind the command; ``None`` while it is blind.
         decode: Whether replies are decoded.
         ttl: How long replies are kept at most, in seconds.
     """
 
-    __slots__ = ("decode", "space", "ttl")
+    __slots__ = ("decode", "suffix", "ttl")
 
     def __init__(self, *, decode: bool, ttl: float) -> None:
-        self.space: int | None = None
+        self.suffix: bytes | None = None
         self.decode = decode
         self.ttl = ttl
 
@@ -151,15 +156,16 @@ class Caching:
     def _focus(self) -> None:
         endpoint = None if self._suspended else self._endpoint
         for lens in self._lenses.values():
-            lens.space = None if endpoint is None else self._space(endpoint, lens)
+            lens.suffix = None if endpoint is None else self._suffix(endpoint, lens)
 
-    def _space(self, endpoint: Endpoint, lens: Lens) -> int:
+    def _suffix(self, endpoint: Endpoint, lens: Lens) -> bytes:
         options, desired = self._equipment.options, endpoint.desired
         user = None if desired.credentials is None else desired.credentials.username
         provider = options.credential_provider
         text = (options.encoding, options.encoding_errors) if lens.decode else None
         who = (user, None if provider is None else id(provider))
-        return self.cache.space((str(self._equipment.dialler.address), desired.db, who, text, lens.ttl))
+        # Bytes behind bytes, whose end is known, make one key: a tuple of both would be an object more for each entry.
+        return b"%d" % self.cache.space((str(self._equipment.dialler.address), desired.db, who, text, lens.ttl))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +212,11 @@ class CachedCommands:
         self._options = caching.options
         self.cache = self._cache = caching.cache
         self._entries = caching.cache.entries
-        self._is_lru = caching.cache.is_lru
+        self._find = caching.cache.entries.get
+        self._touch = caching.cache.entries.move_to_end if caching.cache.is_lru else None
         self._asks_ends = caching.options.key_expiry
+        self._sends_alone = not self._asks_ends and not caching.is_optin
+        self._takes_all = not caching.options.prefixes and caching.options.cacheable is None
         self._opting_in = ("CLIENT", "CACHING", "YES") if caching.is_optin else None
         self.place = 0 if self._opting_in is None else 1  # of a read among what is sent for it
         self._lens = caching.lens(decode=view._decode, ttl=ttl)  # noqa: SLF001  # as above
@@ -230,6 +239,15 @@ class CachedCommands:
 
     async def _change(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         """Issue a write. What depends on its keys ends, before and behind it."""
+        position = plan.only_key_at
+        if position is not None and position < len(args):
+            key = self._to_bytes(args[position])
+            invalidate = self._cache.invalidate
+            invalidate(key)
+            try:
+                return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+            finally:
+                invalidate(key)
         plan.changes(args)  # type: ignore[misc]  # there is one
         try:
             return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
@@ -241,56 +259,57 @@ class CachedCommands:
         # The path of every hit: what looks unrolled here was measured.
         payload: Any = self._encode(args)
         lens = self._lens if not options or NEVER_DECODE not in options else self._undecoded
-        key = (payload, lens.space)
         try:
-            entry = self._entries.get(key)
-        except TypeError:  # a large command, in pieces
-            return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
-        if entry is not None and asyncio.get_running_loop() is self._core.loop:
-            ends_at = entry.ends_at
-            if ends_at == NEVER or ends_at > self._clock():
-                reply = self._hit(entry)
-                return reply if plan.callback is None else await self._respond(plan, reply, options)
-        if self._core.loop is None:
-            self._core.admit()
-        keys = None if asyncio.get_running_loop() is not self._core.loop else self.keys(plan, args, lens)
-        if keys is None:
-            return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
-        self._cache.misses += 1
-        reply = await self._obtain(args, (payload, lens.space), keys, lens)
-        return await self._respond(plan, reply, options)
-
-    def _hit(self, entry: Entry) -> Any:
-        """Return the reply of an entry that was found."""
-        self._cache.hits += 1
-        if self._is_lru:
-            self._entries.move_to_end(entry.key)
-        return copied(entry.reply) if entry.is_copied else entry.reply
-
-    async def _respond(self, plan: Plan, reply: Any, options: dict[str, Any] | None) -> Any:
+            key = payload + lens.suffix
+        except TypeError:  # it is blind; or this is a large command, in pieces
+            return await self._read_blindly(plan, args, options)
+        if get_running_loop() is not self._core.loop:
+            return await self._read_blindly(plan, args, options)
+        entry = self._find(key)
+        if entry is None:
+            keys = self.keys(plan, args)
+            if keys is None:
+                return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+            self._cache.misses += 1
+            reply = await self._load(args, payload, key, keys, lens, 0.0)
+        elif (ends_at := entry.ends_at) == NEVER or ends_at > self._clock():
+            self._cache.hits += 1
+            if self._touch is not None:
+                self._touch(key)
+            reply = copied(entry.reply) if entry.is_copied else entry.reply
+        else:
+            self._cache.misses += 1
+            reply = await self._obtain(args, payload, entry.keys, lens)
+        if plan.callback is None:
+            return reply
         if options:
             self._view._read_options(options)  # noqa: SLF001  # it is that view's first stage
         response = plan.make(reply, options)
         return await response if type(response) not in PLAIN and isawaitable(response) else response
 
-    def keys(self, plan: Plan, args: tuple[Any, ...], lens: Lens) -> tuple[bytes, ...] | None:
+    async def _read_blindly(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
+        """Issue a read for which nothing can be found, or not yet."""
+        if self._core.loop is None:
+            self._core.admit()
+            return await self._read(plan, args, options)
+        return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
+
+    def keys(self, plan: Plan, args: tuple[Any, ...]) -> tuple[bytes, ...] | None:
         """Return the keys that a command reads; ``None`` if it is not to be cached."""
-        if lens.space is None:
-            return None
         position = plan.only_key_at
         if position is not None:
             keys: tuple[bytes, ...] = (self._to_bytes(args[position]),) if position < len(args) else ()
         else:
             found = self._core.equipment.commands.classify(args).keys(args)
             keys = tuple(dict.fromkeys(map(self._to_bytes, found)))
-        options = self._options
         if not keys or (self._asks_ends and len(keys) > MOST_KEYS):
             return None
-        if options.prefixes and not all(map(options.covers, keys)):
-            return None
-        if options.cacheable is not None and not options.cacheable(args):
-            return None
-        return keys
+        return keys if self._takes_all or self._takes(args, keys) else None
+
+    def _takes(self, args: tuple[Any, ...], keys: tuple[bytes, ...]) -> bool:
+        """Return whether the options let a read be cached."""
+        options = self._options
+        return all(map(options.covers, keys)) and (options.cacheable is None or bool(options.cacheable(args)))
 
     def look_up(self, plan: Plan, args: tuple[Any, ...], *, decode: bool) -> Look:
         """See what can be done for a read that is one of several.
@@ -301,23 +320,26 @@ class CachedCommands:
             decode: Whether its reply is decoded.
         """
         lens, payload = self._lens if decode is self._lens.decode else self._undecoded, self._encode(args)
-        keys = self.keys(plan, args, lens) if isinstance(payload, bytes) else None
-        if keys is None:
+        if lens.suffix is None or not isinstance(payload, bytes) or (keys := self.keys(plan, args)) is None:
             return Look(lens)
-        entry = self._entries.get((payload, lens.space))
+        key = payload + lens.suffix
+        entry = self._entries.get(key)
         if entry is not None and entry.ends_at != LOADING:
             if entry.ends_at > self._clock():
-                return Look(lens, reply=(self._hit(entry),))
+                self._cache.hits += 1
+                if self._touch is not None:
+                    self._touch(key)
+                return Look(lens, reply=(copied(entry.reply),))
             self._cache.expired(entry)
         self._cache.misses += 1
         if entry is not None and entry.is_kept:  # somebody else's load, for which the others had to wait
             return Look(lens)
-        return Look(lens, entry=self._cache.begin((payload, lens.space), keys))
+        return Look(lens, entry=self._cache.begin(key, keys))
 
     # Loads.
 
-    async def _obtain(self, args: tuple[Any, ...], key: tuple[bytes, Any], keys: tuple[bytes, ...], lens: Lens) -> Any:
-        """Return the raw reply to a read that was not found, from a load of one's own or of another caller's.
+    async def _obtain(self, args: tuple[Any, ...], payload: bytes, keys: tuple[bytes, ...], lens: Lens) -> Any:
+        """Return the raw reply to a read whose entry has no valid one, from another caller's load or one of its own.
 
         Raises:
             RedisError: As ``CommandClient.execute_command``.
@@ -326,54 +348,91 @@ class CachedCommands:
             As there. Others who want the same load it themselves.
         """
         deadline = 0.0
-        while True:
+        while (suffix := lens.suffix) is not None:
+            key = payload + suffix
             entry = self._entries.get(key)
             if entry is not None and entry.ends_at != LOADING:
                 if entry.ends_at > self._clock():
                     return copied(entry.reply)
                 self._cache.expired(entry)
                 entry = None
-            if entry is None or lens.space != key[1]:
-                return await self._load(args, key, keys, lens, deadline)
+            if entry is None:
+                return await self._load(args, payload, key, keys, lens, deadline)
             deadline = deadline or self._core.due(self._view._options)  # noqa: SLF001  # it is that view's first stage
-            outcome = await self._join(entry, args, deadline)
-            if outcome is None:
+            reply = await self._join(entry, args, deadline)
+            if reply is NOTHING:
                 continue
-            (reply,) = outcome
             if isinstance(reply, Exception):
                 raise one_for_each(reply)
             return copied(reply)
+        loop = self._core.loop or self._core.admit()
+        options = self._view._options  # noqa: SLF001  # it is that view's first stage
+        alone = new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
+        reply = await self._core.send(alone)
+        return reply if type(reply) in PLAIN else await self._core.settle(alone, reply)
 
-    async def _load(
-        self, args: tuple[Any, ...], key: tuple[bytes, Any], keys: tuple[bytes, ...], lens: Lens, deadline: float
-    ) -> Any:
+    @types.coroutine
+    def _load(  # gathering them in an object costs 0.1 µs
+        self,
+        args: tuple[Any, ...],
+        payload: bytes,
+        key: bytes,
+        keys: tuple[bytes, ...],
+        lens: Lens,
+        deadline: float,
+    ) -> Generator[Any, Any, Any]:
         """Send a read; keep its reply. See ``_obtain``."""
+        # The path of every miss: a generator that is its own ``wait``, and unrolled like ``CommandClient._execute``.
         core, cache = self._core, self._cache
-        loop = core.loop or core.admit()
-        command = self._make(loop, args, key[0], keys, lens, deadline)
+        command = self._make(core.loop or core.admit(), args, payload, keys, lens)
+        command.deadline = deadline
         entry = cache.begin(key, keys)
         began = self._clock()
         try:
-            command.dispatch(core.lane)
+            command.lane = lane = core.lane
+            (lane.take if self._sends_alone and len(payload) < LARGE else lane.take_large)(command)
             entry.source = command.lane
             try:
-                await wait(command)
+                if command.state <= IN_FLIGHT:
+                    command._asyncio_future_blocking = True  # noqa: SLF001  # as there
+                    yield command
             except BaseException as error:  # noqa: BLE001  # raised again there
-                command = await core.forsake(command, error)
-            reply = self._reply(command)
+                command = yield from core.forsake(command, error)
+            reply, asides = (command.reply, ()) if self._sends_alone else self._replies(command)
             if type(reply) not in PLAIN:
                 cache.drop(entry)
-                reply = await core.settle(self._alone(command, args, key[0], lens), reply)
-            self._keep(entry, command, reply, lens, began)
+                reply = yield from self._settle(command, (args, payload), lens, reply)
+            if asides:
+                self.keep(entry, reply, asides, lens, command.lane, (began, command.written[0]))
+            else:
+                cache.store(entry, reply, command.lane, command.written[0] + lens.ttl, self._clock() - began)
         except BaseException as error:  # whatever it was: raised again
             self.give_up(entry, began)
-            if isinstance(error, RedisError) and not isinstance(error, KitError):
-                entry.outcome = (error,)
+            tell(cache.joined, entry, error if _is_refusal(error) else NOTHING)
             raise
-        finally:
-            if entry.joined is not None:
-                tell(entry.joined)
+        if cache.joined:
+            tell(cache.joined, entry, reply)
         return copied(reply) if type(reply) in CONTAINERS else reply
+
+    def _replies(self, command: Command) -> tuple[Any, Sequence[Any]]:
+        """Return the reply to a read, or the exception that takes its place; and those to what was sent with it."""
+        reply = command.reply
+        if isinstance(command, Pair) and type(reply) is int:  # when the key ends: -1 where that is never
+            return command.read.reply, () if reply == -1 else (reply,)
+        if isinstance(reply, KitError | asyncio.CancelledError):
+            return reply, ()
+        if not isinstance(command, Unit):
+            return (command.read.reply, (reply,)) if isinstance(command, Pair) else (reply, ())
+        replies = [*command.replies, reply]
+        return replies.pop(self.place), replies
+
+    async def _settle(self, command: Command, read: tuple[tuple[Any, ...], bytes], lens: Lens, reply: Any) -> Any:
+        """Do what is to be done about what came instead of a reply to a read: see ``Issuer.settle``."""
+        due = 0.0 if command.due == math.inf else command.due
+        options = self._view._options  # noqa: SLF001  # it is that view's first stage
+        alone = new_command(command.loop, *read, decode=lens.decode, options=options, deadline=due)
+        alone.lane = command.lane
+        return await self._core.settle(alone, reply)
 
     def _make(
         self,
@@ -382,16 +441,26 @@ class CachedCommands:
         payload: bytes,
         keys: tuple[bytes, ...],
         lens: Lens,
-        deadline: float,
     ) -> Command:
         """Return what is sent for a read: it alone, or with the questions when its keys end."""
-        options = self._view._options  # noqa: SLF001  # it is that view's first stage
-        if not self._asks_ends and self._opting_in is None:
-            return new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
+        if self._sends_alone:
+            command: Command = Command()  # what new_command does
+            command._loop = loop  # noqa: SLF001  # as there
+            command.args = args
+            command.payload = payload
+            command.decode = lens.decode
+            command.options = self._view._options  # noqa: SLF001  # it is that view's first stage
+            command.state = UNWRITTEN
+            return command
+        options = self._view._options  # noqa: SLF001  # as above
+        if self._opting_in is None and len(keys) == 1 and len(payload) + len(keys[0]) < _MOST_FOR_PAIR:
+            question = ("PTTL", keys[0])
+            sent: Any = self._encode(question)
+            return new_pair(loop, args, question, payload + sent, lens.decode, options)
         commands = self.accompanied(args, keys)
         sent = join([payload if each is args else self._encode(each) for each in commands])
         unit = new_unit(loop, commands, sent, [lens.decode] * len(commands), options=options)
-        unit.args, unit.deadline = args, deadline
+        unit.args = args
         return unit
 
     def accompanied(self, args: tuple[Any, ...], keys: tuple[bytes, ...]) -> list[tuple[Any, ...]]:
@@ -402,27 +471,14 @@ class CachedCommands:
             commands += [("PTTL", key) for key in keys]
         return commands
 
-    def _reply(self, command: Command) -> Any:
-        """Return the reply to a read, or the exception that takes its place."""
-        reply = command.reply
-        if not isinstance(command, Unit) or isinstance(reply, KitError | asyncio.CancelledError):
-            return reply
-        return [*command.replies, reply][self.place]
-
-    def _alone(self, command: Command, args: tuple[Any, ...], payload: bytes, lens: Lens) -> Command:
-        """Return a read by itself, with what is left of its time."""
-        deadline = 0.0 if command.due == math.inf else command.due
-        alone = new_command(command.loop, args, payload, decode=lens.decode, options=command.options, deadline=deadline)
-        alone.lane = command.lane
-        return alone
-
-    def _keep(self, entry: Entry, command: Command, reply: Any, lens: Lens, began: float) -> None:
-        asides = [*command.replies, command.reply] if isinstance(command, Unit) else []
-        del asides[self.place : self.place + 1]
-        self.keep(entry, reply, asides, lens, command.lane, (began, command.written[0]))
-
     def keep(
-        self, entry: Entry, reply: Any, asides: list[Any], lens: Lens, source: object, since: tuple[float, float]
+        self,
+        entry: Entry,
+        reply: Any,
+        asides: Sequence[Any],
+        lens: Lens,
+        source: object,
+        since: tuple[float, float],
     ) -> None:
         """Keep a reply, for as long as its keys are there.
 
@@ -435,37 +491,32 @@ class CachedCommands:
             since: When it was issued, and when it was written.
         """
         began, written = since
-        entry.outcome = (reply,)
         ends_at = written + lens.ttl
-        for aside in asides[self.place :]:
+        for aside in asides[self.place :] if self.place else asides:
             if type(aside) is not int or (aside == _GONE and reply is not None):
                 self._cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
             elif aside >= 0:
                 ends_at = min(ends_at, written + aside / 1000)
-        if any(isinstance(aside, Exception) for aside in asides[: self.place]):
+        if self.place and any(isinstance(aside, Exception) for aside in asides[: self.place]):
             self._cache.drop(entry)  # the server did not let us opt in
-        key: Any = entry.key  # as we made it: the payload and a space
-        load_time = self._clock() - began
-        self._cache.store(entry, reply, source, ends_at=ends_at, load_time=load_time, size=getsizeof(key[0]))
+        self._cache.store(entry, reply, source, ends_at, self._clock() - began)
 
     def give_up(self, entry: Entry, began: float) -> None:
         """Note that a load that began then has failed."""
         self._cache.fail(entry, load_time=self._clock() - began)
 
-    async def _join(self, entry: Entry, args: tuple[Any, ...], deadline: float) -> tuple[Any] | None:
-        """Wait for the load of another caller; return its outcome.
+    async def _join(self, entry: Entry, args: tuple[Any, ...], deadline: float) -> Any:
+        """Wait for the load of another caller; return the reply, the error reply, or ``NOTHING`` that could be shared.
 
         Raises:
             CommandTimeoutError: Time was over before.
         """
         waiter = self._core.loop.create_future()
-        if entry.joined is None:
-            entry.joined = []
-        entry.joined.append(waiter)
+        self._cache.joined.setdefault(entry, []).append(waiter)
         self._cache.joined_loads += 1
         try:
             async with asyncio.timeout(None if deadline == math.inf else deadline - self._clock()):
-                await waiter
+                return await waiter
         except TimeoutError:
             timeout = self._view._options.timeout or 0.0  # noqa: SLF001  # it is that view's first stage
             diagnosis = TimeoutDiagnosis(
@@ -482,11 +533,21 @@ class CachedCommands:
                 f"{args[0]!s} was not answered within {timeout:g} s: it waited for the same command of another caller",
                 diagnosis=diagnosis,
             ) from None
-        return entry.outcome
 
 
-def tell(joined: list[asyncio.Future[None]]) -> None:
-    """Let those go on who waited for a load."""
-    for waiter in joined:
+def tell(joined: dict[Entry, list[asyncio.Future[Any]]], entry: Entry, outcome: Any) -> None:
+    """Let those go on who waited for a load.
+
+    Args:
+        joined: Who they are.
+        entry: The entry of that load.
+        outcome: The reply, the error reply, or ``NOTHING``: they have to ask themselves.
+    """
+    for waiter in joined.pop(entry, ()):
         if not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(outcome)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the server has said so, and would say it to everybody."""
+    return isinstance(error, RedisError) and not isinstance(error, KitError)

@@ -115,6 +115,10 @@ class Listeners:
                 return True
         return False
 
+    def has_any(self, event: str) -> bool:
+        """Return whether anybody listens to an event."""
+        return bool(self._by_event.get(event))
+
     def emit(self, event: Event, spawner: Spawner) -> None:
         """Let the listeners of an event be called at the loop's next turn."""
         listeners = self._by_event.get(event.name, ())

@@ -70,7 +70,7 @@ class Plan:
         response_to_ok: What the callback makes of the reply ``OK``, the most frequent one, if it always makes the same
             of it and nobody wants to know; else ``None``.
         is_cacheable: Whether replies may be kept until a key changes. Only known where there is a cache.
-        only_key_at: Where its only key is, if it always has just one in the same place. As above.
+        only_key_at: Where its only key is, if it always has just one in the same place, and changes no other. As above.
         changes: Called with the command when it is issued and when it has ended, where that may change what is cached.
     """
 
@@ -254,7 +254,9 @@ class Plans:
         changed = self.changed_key
         assert changed is not None  # noqa: S101  # else nobody asks
         plan.is_cacheable = traits.is_cacheable and is_always
-        plan.only_key_at = position = traits.only_key_at
+        position = traits.only_key_at
+        if is_always and not traits.may_change_anything:
+            plan.only_key_at = position
         if not is_always:
             plan.changes = self._note_changes
         elif traits.is_readonly:

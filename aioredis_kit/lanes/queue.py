@@ -31,13 +31,13 @@ from aioredis_kit.exceptions import (
 from aioredis_kit.lanes.expiry import expire
 from aioredis_kit.lanes.sweep import Sweep
 from aioredis_kit.transport.command import Command, Query
-from aioredis_kit.transport.units import Barrier, Unit
+from aioredis_kit.transport.units import Barrier, Pair, Unit
 from aioredis_kit.wire.encoder import LARGE, is_large
 from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import ConnectError
@@ -148,6 +148,7 @@ class LinkQueue:
         self._is_paused = False  # the transport's buffer is full
         self._is_full = False  # the limits are reached
         self._needs_care = False  # some command in `_waiting` is large, a unit or a barrier
+        self._has_pairs = False  # some command in `_waiting` may be one
         self._is_flush_due = False
         self._replaced_for: str | None = None  # why nothing more is written on this connection
         self.refusal: KitError | None = None  # why no command is taken any more
@@ -166,8 +167,12 @@ class LinkQueue:
 
     def take_large(self, command: Command) -> None:
         """See ``transport.command.Lane``."""
-        self._take_first(command)
-        self._needs_care |= command.state == UNWRITTEN
+        if type(command) is Pair:
+            self._has_pairs = True
+            self.take(command)
+        else:
+            self._take_first(command)
+            self._needs_care |= command.state == UNWRITTEN
 
     def hold(self) -> Barrier:
         """Stop before the commands that are issued from now on, until ``release``.
@@ -358,6 +363,7 @@ class LinkQueue:
                 command.rewind()
                 again.append(command)
                 self._needs_care |= _is_out_of_the_ordinary(command)
+                self._has_pairs |= type(command) is Pair
             else:
                 command.fail(_unknown_outcome(error))
         self._waiting.extendleft(reversed(again))
@@ -429,21 +435,26 @@ class LinkQueue:
         connection, waiting = self.connection, self._waiting
         if connection is None or self._is_paused or self._replaced_for is not None or connection.has_hung_up():
             pass
-        elif (
-            not self._needs_care
-            and len(waiting) <= _FEW
-            and len(waiting) + len(connection.in_flight) <= self._max_commands
-            and connection.bytes_in_flight + _FEW * LARGE <= self._max_bytes
-        ):
-            # A copy: somebody on another thread, who is to be refused, must not disturb this.
-            if connection.send(list(waiting), now):
+        elif (slots := self._all_waiting(connection)) is not None:
+            if connection.send(slots, now):
                 waiting.clear()
+                self._has_pairs = False
                 self._waiting_bytes = self._waiting_slots = self._withdrawn = 0
                 self._expect(now + self.shortest_timeout)
         else:
             self._write_in_parts(connection, now)
         for command in self._waiting:
             self._hold(command, now)
+
+    def _all_waiting(self, connection: Connection) -> Sequence[Slot] | None:
+        """Return what waits, if all of it can be written without a look at its sizes."""
+        if self._needs_care or len(self._waiting) > _FEW:
+            return None
+        # A copy: somebody on another thread, who is to be refused, must not disturb this.
+        waiting = list(self._waiting)
+        slots = [slot for command in waiting for slot in command.slots] if self._has_pairs else waiting
+        count, size = len(slots) + len(connection.in_flight), connection.bytes_in_flight + _FEW * LARGE
+        return slots if len(slots) <= _FEW and count <= self._max_commands and size <= self._max_bytes else None
 
     def _write_in_parts(self, connection: Connection, now: float) -> None:
         is_full = False

@@ -162,6 +162,77 @@ def new_unit(
     return unit
 
 
+class Pair(Command):
+    """A question about a read, written in one piece behind it, whose reply its caller waits for.
+
+    It goes by the name of the read, and is not large. To its lane it is hardly more than one command, which a ``Unit``
+    would be: one is made for every read that is not found in a cache.
+
+    Attributes:
+        read: The read. All is written with it.
+        question: What is asked.
+    """
+
+    __slots__ = ("question", "read")
+
+    read: Part
+    question: tuple[Argument, ...]
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Both, in their order."""
+        return (self.read, self)
+
+    @property
+    def size(self) -> int:
+        """The size of both, in bytes."""
+        return size_of(self.read.payload)
+
+    def rewind(self) -> None:
+        """Forget the reply that has come, to be sent again."""
+        if self.read.is_answered:
+            del self.read.reply
+
+    def again(self, loop: asyncio.AbstractEventLoop) -> Pair:
+        """See ``Command``."""
+        pair = new_pair(loop, self.args, self.question, self.read.payload, self.decode, self.options)
+        pair.deadline = 0.0 if self.due == math.inf else self.due
+        return pair
+
+
+def new_pair(  # gathering them in an object costs
+    loop: asyncio.AbstractEventLoop,
+    args: tuple[Argument, ...],
+    question: tuple[Argument, ...],
+    payload: Payload,
+    decode: bool,  # noqa: FBT001  # a keyword costs
+    options: CommandOptions,
+) -> Pair:
+    """Return a read and a question about it that were not sent yet.
+
+    Args:
+        loop: The client's event loop.
+        args: The read.
+        question: The question.
+        payload: What is sent.
+        decode: Whether the replies are decoded.
+        options: What the caller asked of all commands.
+    """
+    read: Part = Part()
+    read.payload, read.decode, read.state = payload, decode, SILENT
+    pair: Pair = Pair()
+    pair._loop = loop  # noqa: SLF001  # what a constructor would do
+    pair.args = args
+    pair.payload = b""
+    pair.decode = decode
+    pair.options = options
+    pair.deadline = 0.0
+    pair.state = UNWRITTEN
+    pair.read = read
+    pair.question = question
+    return pair
+
+
 class Barrier(Command):
     """Holds all commands behind it back, until it is released. Never sent.
 

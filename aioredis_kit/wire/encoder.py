@@ -46,15 +46,15 @@ class Encoder:
         errors: What happens to characters that it lacks, as in ``str.encode``.
     """
 
-    __slots__ = ("_encoding", "_errors", "_with_one", "_with_two", "encode")
+    __slots__ = ("_encoding", "_errors", "_is_utf8", "_with_one", "_with_two", "encode")
 
     def __init__(self, encoding: str = "utf-8", errors: str = "strict") -> None:
         self._encoding = encoding
         self._errors = errors
         self._with_one: dict[Argument, bytes] = {}  # beginnings by name, up to the first argument's length
         self._with_two: dict[Argument, bytes] = {}
-        is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-        self.encode = self._encode if is_utf8 else self._encode_checked
+        self._is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+        self.encode = self._encode if self._is_utf8 else self._encode_checked
 
     def _encode(self, args: tuple[Argument, ...]) -> Payload:  # noqa: C901, PLR0912  # calls cost
         """Encode one command, its name first.
@@ -122,6 +122,14 @@ class Encoder:
         Raises:
             DataError: As ``encode``.
         """
+        kind = type(arg)
+        if kind is bytes:
+            return arg  # type: ignore[return-value]  # as just asked
+        if kind is str and self._is_utf8:
+            try:
+                return arg.encode()  # type: ignore[union-attr]  # as above
+            except UnicodeEncodeError:
+                pass
         return self._to_bytes(arg, 1)
 
     def _to_bytes(self, arg: Argument, position: int) -> bytes:

@@ -200,11 +200,13 @@ class Machine:
                 return answered
             for piece in decoder.pieces(data):
                 decoder.feed(piece)
-                if self._odd or decoder.in_push:
+                if decoder.in_push and not self._read_push():
+                    continue
+                if self._odd:
                     self._read_each(answered)
                 else:
                     self._read_alike(answered)
-                if not self.in_flight and not decoder.in_push:
+                if not self.in_flight:
                     self._read_unasked()
             self._limit(data, answered, is_moving=len(self.in_flight) - len(self.pushes) != frames)
         except FramingError as error:
@@ -242,24 +244,31 @@ class Machine:
             elif slot.state == SILENT:
                 slot.reply = reply
 
+    def _read_push(self) -> bool:
+        """Read the push that comes next; tell whether it is whole."""
+        try:
+            reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
+        except UnicodeDecodeError as error:  # a reply had begun before, which is to be decoded
+            reply = error
+        if reply is NOT_ENOUGH:
+            return False
+        if reply.__class__ is not PushNotification:
+            raise FramingError("a push inside a reply")
+        self._decoder.in_push = False
+        self.pushes.append(reply)
+        return True
+
     def _read_each(self, answered: list[Slot]) -> None:
-        """Read what is there: pushes, and replies decoded as each slot wants it."""
+        """Read what is there: replies decoded as each slot wants it."""
         decoder = self._decoder
         decoder.use_text(has_text=True)
-        while self.in_flight or decoder.in_push:
-            decode = not decoder.in_push and self.in_flight[0].decode
+        while self.in_flight:
             try:
-                reply = decoder.read(decode)
+                reply = decoder.read(self.in_flight[0].decode)
             except UnicodeDecodeError as error:
                 reply = error
             if reply is NOT_ENOUGH:
                 return
-            if decoder.in_push:
-                if reply.__class__ is not PushNotification:
-                    raise FramingError("a push inside a reply")
-                decoder.in_push = False
-                self.pushes.append(reply)
-                continue
             slot = self.in_flight.popleft()
             self._odd -= slot.decode is not self._decode
             if slot.state == IN_FLIGHT:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aioredis_kit.testing import RedisServer
 from tests.benchmarks import report
+from tests.benchmarks.cache import measure_cache
 from tests.benchmarks.clients import ADAPTERS, DEFAULT_CLIENTS, LOOPS
 from tests.benchmarks.memory import Memory, measure_memory
 from tests.benchmarks.speed import WORKLOADS, Plan, Results, measure_speed
@@ -30,20 +31,23 @@ def main() -> int:
     results: Results = {}
     tls: Results = {}
     bursts: list[Burst] = []
+    cache: Results = {}
     memory: Memory | None = None
     with RedisServer(persistence="none") as server:
         where = report.environment(server)
         if options.what in ("all", "speed"):
             results = measure_speed(server, _plan(options))
+        if options.what in ("all", "cache"):
+            cache = measure_cache(server, _plan(options))
         if options.what in ("all", "memory"):
             memory = measure_memory(server.url, options.commands, options.in_flight)
     if options.what in ("all", "tls"):
         where, tls, bursts = _measure_tls(options, where)
-    verdicts = [*report.judge_speed(results), *report.judge_tls(tls, bursts)]
+    verdicts = [*report.judge_speed(results), *report.judge_tls(tls, bursts), *report.judge_cache(cache)]
     verdicts += report.judge_memory(memory) if memory else ()
-    print(report.to_markdown(where, results, tls, bursts, verdicts))
+    print(report.to_markdown(where, results, tls, bursts, cache, verdicts))
     if options.json:
-        content = json.dumps(report.to_json(where, results, tls, bursts, memory, verdicts), indent=2)
+        content = json.dumps(report.to_json(where, results, tls, bursts, cache, memory, verdicts), indent=2)
         options.json.write_text(content + "\n", encoding="utf-8")
     return int(options.check and not all(verdict.is_met for verdict in verdicts))
 
@@ -72,7 +76,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks on an embedded server.")
     add = parser.add_argument
-    add("what", nargs="?", choices=("all", "speed", "memory", "tls"), default="all")
+    add("what", nargs="?", choices=("all", "speed", "memory", "tls", "cache"), default="all")
     add("--quick", action="store_true", help="small sizes: shows that it runs, measures nothing")
     add("--check", action="store_true", help="exit with 1 if a bound is missed")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +23,10 @@ FLOOR = "floor"
 OURS = "aioredis_kit"
 REDIS_PY = "redis-py"
 COREDIS = "coredis"
+CACHED = "cached"
+LASTING = "cached, key_expiry=False"
+UNCACHED_VIEW = "cached, view without"
+COREDIS_CACHED = "coredis, cached"
 
 # What redis-py is best with, measured in thousand GETs a second on asyncio / uvloop:
 # 100 callers: a connection each 21 / 27, a blocking pool of 50 15 / 19.
@@ -79,6 +84,27 @@ async def _coredis(url: str, callers: int) -> AsyncIterator[Any]:
         yield client
 
 
+@asynccontextmanager
+async def _cached(url: str, callers: int, *, key_expiry: bool = True, uses_cache: bool = True) -> AsyncIterator[Any]:
+    from aioredis_kit import CacheOptions, create_client
+
+    client = await create_client(url, client_side_cache=CacheOptions(key_expiry=key_expiry)).connect()
+    try:
+        yield client if uses_cache else client.with_options(cache=False)
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def _coredis_cached(url: str, callers: int) -> AsyncIterator[Any]:
+    from coredis import Redis
+    from coredis.patterns.cache import LRUCache
+
+    connections = min(callers, _MOST_CONNECTIONS) + 1  # one is for invalidations
+    async with Redis.from_url(url, max_connections=connections, cache=LRUCache()) as client:
+        yield client
+
+
 ADAPTERS: dict[str, Adapter] = {
     FLOOR: _floor,
     OURS: _ours,
@@ -86,6 +112,13 @@ ADAPTERS: dict[str, Adapter] = {
     COREDIS: _coredis,
 }
 DEFAULT_CLIENTS = (FLOOR, OURS, REDIS_PY)
+CACHING_ADAPTERS: dict[str, Adapter] = {
+    CACHED: _cached,
+    LASTING: partial(_cached, key_expiry=False),
+    UNCACHED_VIEW: partial(_cached, uses_cache=False),
+    COREDIS_CACHED: _coredis_cached,
+}
+"""Compared by `cache` alone."""
 
 
 def _new_uvloop() -> asyncio.AbstractEventLoop:

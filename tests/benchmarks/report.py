@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.clients import FLOOR, OURS, REDIS_PY
+from tests.benchmarks.cache import NODE, NODE_MEASURED
+from tests.benchmarks.clients import CACHED, COREDIS_CACHED, FLOOR, LASTING, OURS, REDIS_PY, UNCACHED_VIEW
 from tests.benchmarks.speed import COMMANDS, Cell, Results, Round
 from tests.benchmarks.tls import CALLERS, PLAIN, PLAIN_FLOOR, Burst
 
@@ -61,6 +62,14 @@ BOUNDS = (
     Bound(10, "throughput", REDIS_PY, 1, workloads=("blocking",)),
 )
 TLS_BOUNDS = (Bound(CALLERS, "throughput", PLAIN, 0.80), Bound(CALLERS, "throughput", REDIS_PY, 12))
+# With a cache: how many times the hits of others, and how much longer than without a cache.
+_HITS_TO_OTHERS = ((UNCACHED_VIEW, 30), (COREDIS_CACHED, 30), (NODE, 1.2))
+_LEAST_HITS = 1e6
+_MOST_LONGER = (
+    ("misses", CACHED, {1: 1.2, 100: 1.6}),
+    ("misses", LASTING, {1: 1.2, 100: 1.2}),
+    ("mix", CACHED, {1: 1.25, 100: 1.6}),
+)
 _MOST_FOR_BURST = 5
 # Where the client and not the round trip decides.
 _CALLERS_FOR_SET = (100, 1000)
@@ -132,6 +141,32 @@ def _tls_floor(bound: Bound, rounds: dict[str, list[Round]]) -> float:
     return _ratio(rounds[FLOOR], rounds[other], bound.metric)
 
 
+def judge_cache(results: Results) -> Iterator[Verdict]:
+    """Hold what a client-side cache gives and costs against its bounds."""
+    for cell, rounds in results.items():
+        where = f"cache, {cell.loop}, {cell.callers} callers"
+        if cell.workload == "hits" and cell.callers == 1:
+            for other, limit in _HITS_TO_OTHERS:
+                if other in rounds or other == NODE:
+                    yield _hits_against(other, limit, where, rounds)
+        elif cell.workload == "hits":
+            hits = _median(rounds[CACHED], "throughput")
+            yield Verdict(f"{where}: hits a second", hits, _LEAST_HITS, is_maximum=False, unit="")
+        for workload, client, limits in _MOST_LONGER:
+            if cell.workload == workload:
+                longer = _ratio(rounds[OURS], rounds[client], "throughput")
+                what = f"{where}, {workload}: time of {client} ÷ {OURS}'s"
+                yield Verdict(what, longer, limits[cell.callers], is_maximum=True)
+
+
+def _hits_against(other: str, limit: float, where: str, rounds: dict[str, list[Round]]) -> Verdict:
+    if other in rounds:
+        what = f"{where}: hits ÷ {other}'s"
+        return Verdict(what, _ratio(rounds[CACHED], rounds[other], "throughput"), limit, is_maximum=False)
+    what = f"{where}: hits ÷ {NODE_MEASURED:,.0f}, measured earlier of {other}, which is not here"
+    return Verdict(what, _median(rounds[CACHED], "throughput") / NODE_MEASURED, limit, is_maximum=False)
+
+
 def judge_memory(memory: Memory) -> Iterator[Verdict]:
     """Hold growth and memory in flight against their bounds."""
     for how, growth in (
@@ -161,7 +196,12 @@ def environment(server: RedisServer) -> dict[str, Any]:
 
 
 def to_markdown(
-    where: dict[str, Any], results: Results, tls: Results, bursts: Iterable[Burst], verdicts: Iterable[Verdict]
+    where: dict[str, Any],
+    results: Results,
+    tls: Results,
+    bursts: Iterable[Burst],
+    cache: Results,
+    verdicts: Iterable[Verdict],
 ) -> str:
     """Return where it was measured, one table per loop, then the bounds."""
     parts = [", ".join(f"{name} {value}" for name, value in where.items())]
@@ -170,6 +210,8 @@ def to_markdown(
         parts += [f"{title}{_speed_table(loop, measured)}" for loop in loops]
     if tls:
         parts.append(_burst_table(bursts))
+    if cache:
+        parts.append(_cache_table(cache))
     parts.append(_verdict_table(verdicts))
     return "\n\n".join(parts)
 
@@ -179,6 +221,7 @@ def to_json(
     results: Results,
     tls: Results,
     bursts: Iterable[Burst],
+    cache: Results,
     memory: Memory | None,
     verdicts: Iterable[Verdict],
 ) -> dict[str, Any]:
@@ -188,6 +231,7 @@ def to_json(
         "speed": _cells_to_json(results),
         "tls": _cells_to_json(tls),
         "tls_bursts": [{**asdict(burst), "ratio": burst.ratio} for burst in bursts],
+        "cache": _cells_to_json(cache),
         "memory": asdict(memory) if memory else None,
         "bounds": [{**asdict(verdict), "is_met": verdict.is_met} for verdict in verdicts],
     }
@@ -220,6 +264,23 @@ def _burst_table(bursts: Iterable[Burst]) -> str:
     ]
     header = ["loop", "client", "first command", "first 100 at once", "ratio"]
     return f"TLS: ms from making a client to its replies\n\n{_table(header, rows)}"
+
+
+def _cache_table(results: Results) -> str:
+    rows = [
+        [
+            cell.workload,
+            str(cell.callers),
+            cell.loop,
+            client,
+            f"{_median(rounds, 'throughput') / 1000:.1f}",
+            f"{_median(rounds, 'CPU a command') * 1e6:.2f}",
+        ]
+        for cell, by_client in results.items()
+        for client, rounds in by_client.items()
+    ]
+    header = ["workload", "callers", "loop", "client", "thousand a second", "µs of client CPU"]
+    return f"Client-side cache; of the mix a write and a read count as one\n\n{_table(header, rows)}"
 
 
 def _speed_table(loop: str, results: Results) -> str:
@@ -256,7 +317,7 @@ def _verdict_table(verdicts: Iterable[Verdict]) -> str:
 
 
 def _with_unit(amount: float, unit: str) -> str:
-    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:.2f} {unit}"
+    return f"{amount:,.0f} {unit}".rstrip() if unit in ("bytes", "") else f"{amount:.2f} {unit}"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

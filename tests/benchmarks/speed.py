@@ -42,7 +42,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from aioredis_kit.testing.probe import Probe
-from tests.benchmarks.clients import ADAPTERS, FLOOR, LOOPS
+from tests.benchmarks.cached_reads import READS
+from tests.benchmarks.clients import ADAPTERS, CACHING_ADAPTERS, FLOOR, LOOPS
 from tests.benchmarks.features import CALLERS, FEATURES, OVERLAPPING
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ Workload = Callable[[Any, Iterable[int]], Awaitable[float | None]]
 """Takes turns until there are none left; may return how many seconds of its time do not count."""
 COMMANDS: dict[str, Workload] = {"get": _get, "set": _set, "hgetall": _hgetall}
 WORKLOADS = COMMANDS | FEATURES
+_EVERY_WORKLOAD = WORKLOADS | READS
+_EVERY_ADAPTER = ADAPTERS | CACHING_ADAPTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,8 @@ def prepare(probe: Probe) -> None:
     probe.call("HSET", HASH, *itertools.chain.from_iterable(FIELDS.items()))
 
 
-def _place(*pids: int, takes_turns: bool) -> None:
+def place(*pids: int, takes_turns: bool) -> None:
+    """Let processes share one CPU, or run where the kernel wants them."""
     if hasattr(os, "sched_setaffinity"):
         cpus = os.sched_getaffinity(0)
         for pid in pids:
@@ -170,7 +174,7 @@ def alternate(
     for number in range(1 + plan.rounds):
         for workload, by_client in rounds.items():
             takes_turns = callers == 1 and workload not in OVERLAPPING
-            _place(*server_pids, *(each.pid for each in workers.values()), takes_turns=takes_turns)
+            place(*server_pids, *(each.pid for each in workers.values()), takes_turns=takes_turns)
             for client in by_client:
                 measured = workers[client].ask((workload, plan.seconds))
                 if number > 0:
@@ -230,12 +234,12 @@ def _work(orders: Connection, client: str, loop: str, url: str) -> None:
 async def _follow(orders: Connection, client_name: str, url: str) -> None:
     # One task opens, drives and closes the client: some clients insist on it.
     while (callers := orders.recv()) is not None:
-        async with ADAPTERS[client_name](url, callers) as client:
+        async with _EVERY_ADAPTER[client_name](url, callers) as client:
             await _verify(client)
             orders.send(None)
             while (order := orders.recv()) is not None:
                 workload, seconds = order
-                orders.send(await _run_round(client, WORKLOADS[workload], callers, seconds))
+                orders.send(await _run_round(client, _EVERY_WORKLOAD[workload], callers, seconds))
         orders.send(None)
     orders.send(None)
 

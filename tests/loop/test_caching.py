@@ -374,6 +374,52 @@ async def test_closing_ends_those_who_wait(server, client):
     assert isinstance(await outcome(client.get("k")), ClientClosedError)
 
 
+@pytest.mark.parametrize("count", [1, 50, 3000])
+async def test_each_question_is_behind_its_read(server, make_client, count):
+    """In one write with those of the same turn of the loop, as far as that is none too large."""
+    client = await make_client(client_side_cache=CacheOptions()).connect()
+    before = client.statistics().socket_writes
+    keys = [f"k{number}" for number in range(count)]
+    assert await asyncio.gather(*map(client.get, keys)) == [key.encode() for key in keys]
+    wanted = [(name, key) for key in keys for name in ("GET", "PTTL")]
+    assert sent(server, "GET", "PTTL") == wanted
+    assert client.statistics().socket_writes - before <= 2 + count // 100
+    assert stats(client).entries == count
+
+
+async def test_reads_with_questions_go_again_after_a_loss(server, make_client):
+    """Those that were written and those that were not, in their order; what had been answered of one counts not."""
+    client = await make_client(client_side_cache=CacheOptions(), reconnect_strategy=0.0).connect()
+    server.on("GET", resp.bulk("old"), None)
+    server.on("PTTL", None)
+    reads = [asyncio.create_task(client.get(key)) for key in "abc"]
+    await server.wait_for_command("PTTL", count=3)
+    server.on("GET", resp.bulk("new"))
+    server.on("PTTL", resp.integer(-1))
+    server.connections[0].close()
+    assert await asyncio.gather(*reads) == [b"new"] * 3
+    again = [(each.name, each.words[1]) for each in server.connections[1].commands if each.name in ("GET", "PTTL")]
+    assert again == [(name, key) for key in (b"a", b"b", b"c") for name in ("GET", "PTTL")]
+    assert stats(client).entries == 0
+
+
+async def test_reads_with_questions_have_deadlines_and_can_be_cancelled(server, make_client):
+    client = await make_client(client_side_cache=CacheOptions(), command_timeout=0.1).connect()
+    server.on("GET", resp.bulk("v"), None)
+    server.on("PTTL", None)
+    gone = asyncio.create_task(client.get("a"))
+    await server.wait_for_command("PTTL")
+    withdrawn = asyncio.create_task(client.get("b"))
+    await turns()
+    for each in (gone, withdrawn):
+        each.cancel()
+    assert isinstance(await outcome(client.get("c")), CommandTimeoutError)
+    assert gone.cancelled()
+    assert withdrawn.cancelled()
+    assert stats(client).entries == 0
+    assert not client.client_side_cache.entries
+
+
 # -- connections ------------------------------------------------------------------------------------
 
 

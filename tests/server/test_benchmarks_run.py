@@ -80,6 +80,22 @@ def test_tls_is_measured_beside_plain_connections(tmp_path: Path) -> None:
 
 
 @pytest.mark.only_long
+def test_what_a_cache_gives_and_costs_is_measured(tmp_path: Path) -> None:
+    """Hits, misses and a mix with writes, each beside what they are held against; node-redis where it is there."""
+    report, markdown = _run(tmp_path, "cache", *["--loops", "asyncio", "--rounds", "1", "--seconds", "0.02"])
+    measured = {(one["workload"], one["callers"], one["client"]) for one in report["cache"]}
+    ours, cached, lasting = "aioredis_kit", "cached", "cached, key_expiry=False"
+    expected = {(workload, n, c) for workload in ("misses", "mix") for n in (1, 100) for c in (ours, cached, lasting)}
+    expected |= {("hits", 1, cached), ("hits", 100, cached), ("hits", 1, "cached, view without")}
+    optional = {("hits", 1, "coredis, cached"), ("hits", 1, "node-redis, cached")}
+    assert measured | optional == expected | optional
+    # Hits against others, and a second; what misses cost with and without key_expiry, and the mix.
+    coredis = ("hits", 1, "coredis, cached") in measured
+    assert len(report["bounds"]) == (2 + coredis) + 1 + 2 * (2 + 1)
+    assert ("measured earlier" in markdown) is (("hits", 1, "node-redis, cached") not in measured)
+
+
+@pytest.mark.only_long
 def test_memory_is_measured_at_rest_and_in_flight(tmp_path: Path) -> None:
     """Growth over both shapes of load and the memory of a command in flight are each judged."""
     report, _ = _run(tmp_path, "memory", "--commands", "2000", "--in-flight", "50")

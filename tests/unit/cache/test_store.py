@@ -23,7 +23,7 @@ def begin(cache, command, *keys):
 
 def store(cache, command, reply=b"v", *, keys=(), source="link"):
     entry = begin(cache, command, *keys)
-    cache.store(entry, reply, source, ends_at=NEVER, load_time=0.5, size=10)
+    cache.store(entry, reply, source, ends_at=NEVER, load_time=0.5)
     return entry
 
 
@@ -78,7 +78,7 @@ def test_a_connection_that_is_lost_ends_what_it_has_read():
     loading.source = "one"
     cache.lose("one")
     assert kept(cache) == ["b"]
-    cache.store(loading, b"v", "one", ends_at=NEVER, load_time=0, size=1)
+    cache.store(loading, b"v", "one", ends_at=NEVER, load_time=0)
     assert kept(cache) == ["b"]
 
 
@@ -96,7 +96,7 @@ def test_a_load_under_way_is_not_stored_behind_a_change(change):
         "loss": lambda: cache.lose("link"),
     }[change]()
     assert "a" not in cache.entries
-    cache.store(entry, b"old", "link", ends_at=NEVER, load_time=0, size=1)
+    cache.store(entry, b"old", "link", ends_at=NEVER, load_time=0)
     assert kept(cache) == []
     assert cache.stats().load_successes == 1
 
@@ -167,7 +167,7 @@ def test_loads_are_not_among_those_that_have_to_go():
     store(cache, "b")
     store(cache, "c")
     assert kept(cache) == ["c"]
-    cache.store(loading, b"v", "link", ends_at=NEVER, load_time=0, size=1)
+    cache.store(loading, b"v", "link", ends_at=NEVER, load_time=0)
     assert kept(cache) == ["a"]
     assert cache.stats().evictions == 2
 
@@ -202,8 +202,8 @@ def test_the_limit_is_what_memory_it_takes(is_long):
         reply = bytes(size) if number % 3 else [bytes(10) for _ in range(size // 50)]
         key = f"key:{number}".encode()
         payload = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
-        entry = cache.begin((payload, 1), (key,))
-        cache.store(entry, reply, None, ends_at=NEVER, load_time=0, size=len(payload) + 33)
+        entry = cache.begin(payload + b"1", (key,))
+        cache.store(entry, reply, None, ends_at=NEVER, load_time=0)
     took = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert cache.stats().bytes <= limit
@@ -275,7 +275,7 @@ def test_whatever_happens_the_books_are_right(steps, options):
                 loads[-1].source = more
             case "store" if loads:
                 entry = loads.pop(number % len(loads))
-                cache.store(entry, [b"x"] * more, more, ends_at=NEVER, load_time=0, size=number)
+                cache.store(entry, [b"x"] * more, more, ends_at=NEVER, load_time=0)
                 assert (cache.entries.get(entry.key) is entry) <= (entry not in doomed)
             case "fail" if loads:
                 cache.fail(loads.pop(number % len(loads)), load_time=0)
