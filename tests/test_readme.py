@@ -122,7 +122,7 @@ def test_the_two_commands_are_there():
 def test_a_command_can_be_given(command):
     """What it names is there: files, modules, tools, options, services, extras."""
     match shlex.split(command):
-        case ["uv", "run", "python", "-m", module]:
+        case ["uv", "run", "python", "-m", module, *_]:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case ["uv", "run", path, *_] if path.endswith(".py"):
             compile((ROOT / path).read_text(encoding="utf-8"), path, "exec")

@@ -14,6 +14,7 @@ from collections import Counter
 
 from tests.chaos.harness.faults import FAULTS
 from tests.chaos.harness.run import run_seed
+from tests.chaos.harness.soak import soak
 from tests.chaos.harness.workloads import WORKLOADS
 
 
@@ -24,8 +25,11 @@ def main():
     parser.add_argument("--workload", choices=sorted(WORKLOADS), help="only this one")
     parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="only these")
     parser.add_argument("--seconds", type=float, default=0.7, help="how long faults happen, for each seed")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="one long mixed load instead of many seeds")
     parser.add_argument("--verbose", action="store_true", help="tell of each seed")
     options = parser.parse_args()
+    if options.soak:
+        return tell_of_soak(asyncio.run(soak(options.soak * 60, seed=options.first)))
     began = time.monotonic()
     violations, calls, faults = 0, Counter(), Counter()
     for seed in range(options.first, options.first + options.seeds):
@@ -42,6 +46,22 @@ def main():
     print("calls:", ", ".join(f"{count} {name}" for name, count in calls.most_common()))
     print("faults:", ", ".join(f"{count} {name}" for name, count in faults.most_common()))
     return 1 if violations else 0
+
+
+def tell_of_soak(result):
+    """Print what came of a soak; return 1 if something grows."""
+    memory, (before, after) = result.slope(lambda each: each.memory) / 2**20, result.p99()
+    tasks, descriptors = result.gained(lambda each: each.tasks), result.gained(lambda each: each.descriptors)
+    print(f"{result.faults} faults, {result.calls} commands measured, {len(result.samples)} samples")
+    print(
+        f"memory {memory:+.2f} MB an hour; tasks {tasks:+g}; descriptors {descriptors:+g}; p99 {before * 1000:.1f} → {after * 1000:.1f} ms"
+    )
+    for each in result.samples[:: max(len(result.samples) // 12, 1)]:
+        print(
+            f"  {each.at:7.0f} s: {each.memory / 2**20:.1f} MB, {each.blocks} blocks, {each.tasks} tasks, "
+            f"{each.descriptors} descriptors"
+        )
+    return 1 if memory >= 1 or tasks > 2 or descriptors > 2 else 0
 
 
 def _again(options):

@@ -345,3 +345,20 @@ async def test_what_the_old_socket_still_says_is_ignored(peer, client):
     assert await client.get("k") == b"k"
     await turns()
     assert client.is_ready
+
+
+@pytest.mark.pins("4.17", "P5")
+async def test_a_reply_beyond_the_limit_is_not_asked_for_again(peer, make_client):
+    """Its command ends, though it only reads; others are sent again on the next connection."""
+    client = await make_client(max_reply_bytes=100_000, reconnect_strategy=0.0).connect()
+    peer.on("LRANGE", resp.bulk("x" * 300_000))
+    peer.on("ECHO", None)
+    large = asyncio.create_task(client.lrange("l", 0, -1))
+    other = asyncio.create_task(client.echo("small"))
+    error = await outcome(large)
+    assert isinstance(error, ReplyProtocolError)
+    assert "a reply of more than 100000 bytes" in str(error)
+    await until(lambda: count(peer, "ECHO") == 2)
+    peer.connections[1].send(resp.bulk("small"))
+    assert await other == b"small"
+    assert count(peer, "LRANGE") == 1

@@ -65,7 +65,7 @@ async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create
     async with World(seed, make=make) as world:
         load = kind(world)
         await load.prepare()
-        with _quiet():
+        with quiet():
             await _play(world, load, chosen, seconds, report)
         report.wrong += promises_kept(world)
         report.wrong += await load.check()
@@ -105,7 +105,7 @@ async def _play(world, load, chosen, seconds, report):
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Log nothing: faults are what this is about."""
     logger = logging.getLogger("aioredis_kit")
     was = logger.disabled

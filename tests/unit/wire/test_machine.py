@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from aioredis_kit._redispy import error_reply
+from aioredis_kit.exceptions import ReplyProtocolError
 from aioredis_kit.testing import resp
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import Decoder
@@ -494,3 +495,46 @@ def test_answered_commands_leave_nothing_behind():
         tracemalloc.stop()
     assert after - before < 2000, "a byte for each command is more than nothing"
     assert sys.getsizeof(machine.in_flight) < 2000
+
+
+# -- limits -----------------------------------------------------------------------------------------
+
+
+def limited(most_bytes):
+    machine = Machine(Decoder("utf-8", "strict", error_reply), decode=False, most_bytes=most_bytes)
+    machine.move_to(State.READY)
+    return machine
+
+
+@pins("P5", "4.17")
+@pytest.mark.parametrize("reply", [resp.bulk("x" * 5000), resp.array(*[resp.integer(7)] * 2000)])
+def test_a_reply_beyond_the_limit_ends_its_command_and_the_connection(reply):
+    """What came before it was answered; what comes behind it was not."""
+    machine = limited(1000)
+    sent = send(machine, 3)
+    answered = receive(machine, [resp.integer(1), *(reply[at : at + 100] for at in range(0, len(reply), 100))])
+    assert answered == sent[:2]
+    assert sent[0].reply == 1
+    assert isinstance(sent[1].reply, ReplyProtocolError)
+    assert sent[1].reply.maybe_executed
+    assert "max_reply_bytes" in str(sent[1].reply)
+    assert machine.state is State.BROKEN
+    assert machine.unanswered() == [sent[2]]
+
+
+def test_many_replies_are_not_one():
+    machine = limited(1000)
+    sent = send(machine, 100)
+    assert receive(machine, [resp.bulk("x" * 500)] * 100) == sent
+
+
+@pins("4.17")
+@pytest.mark.parametrize("cut", [1, 3, 7, 8])
+def test_a_push_that_promises_too_much_is_refused(cut):
+    """Before the parser makes room for it."""
+    machine = limited(None)
+    send(machine, 1)
+    header = b">1000000000\r\n"
+    assert receive(machine, [header[:cut], header[cut:]]) == []
+    assert machine.state is State.BROKEN
+    assert "push" in str(machine.failure)
