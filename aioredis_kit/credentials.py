@@ -2,14 +2,15 @@
 
 A provider is an object with ``get_credentials()``, one of redis-py's among them, or a callable; synchronous or not, it
 returns ``Credentials`` or a ``(username, password)`` pair. It is asked before every handshake. A synchronous one is
-called in a thread, which can't be interrupted: one that never returns keeps the interpreter from exiting.
+called in a thread, which can't be interrupted: one that never returns keeps the interpreter from exiting. When ten
+calls have not come back, it is not called again until one has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from aioredis_kit.exceptions import ConfigurationError
 
@@ -35,6 +36,9 @@ class Credentials:
         """Whether a server would see no difference, whatever is known about their end."""
         return other is not None and (self.username, self.password) == (other.username, other.password)
 
+
+_FAR_FUTURE: Final = 1e11
+"""An instant some three thousand years from now; counted in milliseconds, every one since 1973 is later than that."""
 
 CredentialsAnswer: TypeAlias = Credentials | tuple[str | None, str]
 
@@ -80,10 +84,19 @@ def read_credentials(answer: object) -> Credentials:
         raise ConfigurationError(
             "the credential provider returned a user name or password that is no text: both must be str"
         )
+    # Not by encoding it: that error would show it.
+    if any("\ud800" <= letter <= "\udfff" for part in parts for letter in str(part)):
+        raise ConfigurationError(
+            "the credential provider returned a user name or password with half a surrogate pair: it can't be sent"
+        )
     for name in ("expires_at", "refresh_on"):
         instant = getattr(credentials, name)
-        if instant is not None and (isinstance(instant, bool) or not isinstance(instant, int | float)):
+        if instant is None:
+            continue
+        is_number = isinstance(instant, int | float) and not isinstance(instant, bool)
+        if not is_number or not -_FAR_FUTURE < instant < _FAR_FUTURE:  # nor is NaN, which is never less
             raise ConfigurationError(
-                f"the credential provider returned an {name} that is no number: it must be seconds since the epoch"
+                f"the credential provider returned an {name} that is no such time: it must be seconds since the epoch, "
+                "or None"
             )
     return credentials

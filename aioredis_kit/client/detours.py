@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import (
+    ClientClosedError,
     CommandTimeoutError,
     ConfigurationError,
     ConnectionLostError,
@@ -60,14 +61,17 @@ async def execute_blocking(core: ClientCore, args: Arguments, options: CommandOp
             return reply
         now = core.equipment.clock()
         command = new_command(asyncio.get_running_loop(), args, b"", decode=decode, options=options)
-        if isinstance(reply, ConnectionLostError) and not reply.maybe_executed:
-            pass  # the lease was lost in the moment in which it was lent
-        elif isinstance(reply, ConnectionLostError):
+        if isinstance(reply, ConnectionLostError):
             args_left = with_block_time(traits, args, now - began)
-            if args_left is None or not is_repeated_alike(traits, args) or not endpoint.may_repeat(command):
+            if not reply.maybe_executed:  # lost in the moment in which it was lent, or between two times of blocking
+                if args_left is None:
+                    return None
+                due += now - began
+            elif args_left is None or not is_repeated_alike(traits, args) or not endpoint.may_repeat(command):
                 raise reply
+            else:
+                due = core.due(options)
             args = args_left
-            due = core.due(options)
         elif now + delay_after_refusal(attempt) >= due or not core.may_go_again(command, reply):  # type: ignore[arg-type]  # not ours, so an Exception
             raise reply
         await asyncio.sleep(delay_after_refusal(attempt))
@@ -88,13 +92,13 @@ async def block(
 
     Raises:
         CommandTimeoutError: It was not answered within its block time and ``options.timeout`` more.
-        ClientClosedError: The client is being closed.
+        ClientClosedError: The client is being closed, or the session has ended.
 
     Cancellation:
         As ``execute_blocking``.
     """
     clock = endpoint.clock
-    began, sent = clock(), args
+    began, sent, turn = clock(), args, lease.turn
     try:
         while True:
             call = _call_on(endpoint, lease, sent, traits, options, decode=decode)
@@ -102,6 +106,8 @@ async def block(
             if reply is not INTERRUPTED:
                 break
             await asyncio.wait((call.ended,))
+            if lease.turn != turn:
+                raise ClientClosedError("the session has ended")
             left = with_block_time(traits, args, clock() - began)
             if left is None:
                 return None  # its time is over as well

@@ -314,15 +314,19 @@ class PooledTLSConnection(_Belonging, SSLConnection):
     """One over TCP with TLS, with the client's own context."""
 
     def belong(self, pool: PoolView, version: int) -> None:
-        """Note whose connection it is, and take over the context."""
+        """Note whose connection it is."""
         super().belong(pool, version)
         self._dialler = pool._core.equipment.dialler  # noqa: SLF001  # of this file
-        self.ssl_context.context = None if self._dialler.tls is None else self._dialler.tls.context
+
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """See redis-py. The context is made anew where its files have changed."""
+        if self._dialler.tls is not None and not self.is_connected:
+            self.ssl_context.context = await self._dialler.tls.current()
+        await super().connect_check_health(*args, **kwargs)
 
     def _connection_arguments(self) -> dict[str, Any]:
         arguments = dict(super()._connection_arguments())
-        if self._dialler.server_hostname is not None:
-            arguments["server_hostname"] = self._dialler.server_hostname
+        arguments["server_hostname"] = self._dialler.certified_name
         return arguments
 
 

@@ -9,12 +9,11 @@ import inspect
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio.to_thread
-
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.lanes.providers import TokenCredentials
 from aioredis_kit.policy.claims import object_id
+from aioredis_kit.transport.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,8 @@ SCOPE: Final = "https://redis.azure.com/.default"
 class EntraIdCredentials(TokenCredentials):
     """Tokens from Microsoft Entra ID, renewed before they end.
 
-    One object may serve several clients, on several event loops.
+    One object may serve several clients; on several event loops as well, unless it was given an asynchronous
+    credential, which belongs to one.
 
     Args:
         credential: Any credential of azure-identity, asynchronous or not, or another object with ``get_token_info`` or
@@ -147,8 +147,9 @@ class EntraIdCredentials(TokenCredentials):
         """Ask for a token."""
         if self._credential is not None:
             return await self._obtain_from(self._credential)
-        # Made anew each time, which is once in a token's life, so that nobody has to close it later.
-        async with self._make() as credential:
+        # Made anew each time, which is once in a token's life, so that nobody has to close it later. In a thread: to
+        # import azure-identity takes a third of a second, and some credentials read files.
+        async with await in_thread(self._make) as credential:
             return await self._obtain_from(credential)
 
     async def _obtain_from(self, credential: Any) -> Credentials:
@@ -172,7 +173,7 @@ class EntraIdCredentials(TokenCredentials):
 async def _call(ask: Callable[..., Any], scope: str, options: dict[str, Any]) -> Any:
     if inspect.iscoroutinefunction(ask):
         return await ask(scope, **options)
-    answer = await anyio.to_thread.run_sync(lambda: ask(scope, **options), abandon_on_cancel=True)
+    answer = await in_thread(lambda: ask(scope, **options))
     return await answer if inspect.isawaitable(answer) else answer
 
 

@@ -212,7 +212,10 @@ class BlockingCall:
             self._call_off()
 
     def interrupt(self) -> None:
-        """Let it end, so that the connection can be used for something else; it is for the caller to send it again."""
+        """Let it end, so that the connection can be used for something else; it is for the caller to send it again.
+
+        If that is not possible it goes on.
+        """
         if self._may_be_interrupted and not self.settled.done() and not self.is_ending:
             self._is_interrupted = True
             self._call_off()
@@ -226,7 +229,10 @@ class BlockingCall:
             self._end()
 
     async def _unblock(self) -> None:
-        """Have the server end it. If that can't be done, or could end the next one as well, close the connection."""
+        """Have the server end it. If that can't be done, or could end the next one as well, close the connection.
+
+        Where it was but to be interrupted, and the server or the user's rights don't let it, it simply goes on.
+        """
         lease = self._lease
         is_over = False
         if self.ended.done():  # this job failed before
@@ -239,9 +245,16 @@ class BlockingCall:
             if client_id is not None:
                 is_over = await self._unblocker.unblock(client_id, self.settled)
         finally:
-            if not self.settled.done() or not is_over:
-                lease.close("its blocking command did not end")
-            self._end()
+            if is_over and not self.settled.done() and self._is_awaited():
+                self.is_ending = False
+            else:
+                if not self.settled.done() or not is_over:
+                    lease.close("its blocking command did not end")
+                self._end()
+
+    def _is_awaited(self) -> bool:
+        """Whether it was but to be interrupted, and its caller still waits: to go on blocking does no harm."""
+        return self._is_interrupted and self._refusal is None and not self._outcome.done()
 
     def _answered(self, command: Command) -> None:
         """Take the reply."""

@@ -36,8 +36,9 @@ from aioredis_kit.lanes.queue import Limits, LinkQueue
 from aioredis_kit.policy.retry import delay_after_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.blocking import BlockingCall
@@ -80,6 +81,7 @@ class Lease:
     Attributes:
         queue: The queue in front of its link.
         holder: What it was lent for: the name of a command, or ``session``.
+        turn: How many times it was given back: whoever had it before has it no more.
         is_dirty: Whether something was done to it that the next user must not see.
         is_beyond_reset: Whether that can't be undone for sure.
         is_in_transaction: Whether the server is, or may be, in the middle of a transaction of its user's.
@@ -95,6 +97,7 @@ class Lease:
         self._lane = lane
         self.queue = LinkQueue(self, limits, may_repeat=None, loop=loop, clock=lane.clock)
         self.holder = ""
+        self.turn = 0
         self.is_dirty = False
         self.is_beyond_reset = False
         self.is_in_transaction = False
@@ -240,6 +243,11 @@ class DedicatedLane:
         return self._has_written or any(lease.queue.has_written for lease in self._leases)
 
     @property
+    def has_leases(self) -> bool:
+        """Whether there is any, lent or not."""
+        return bool(self._leases)
+
+    @property
     def holders(self) -> tuple[str, ...]:
         """What the leases are lent for."""
         return tuple(sorted(lease.holder for lease in self._lent))
@@ -283,9 +291,10 @@ class DedicatedLane:
                 call.refuse(ClientClosedError("the session has ended"))
             return
         self._lent.discard(lease)
+        lease.turn += 1
         lease.on_push = lease.on_closing = None
-        lease.is_leaving = lease.is_in_transaction = lease.has_own_user = False
-        lease.reserve()
+        lease.is_leaving = lease.is_in_transaction = False
+        lease.link.is_reserved = lease.is_dirty  # until it was reset: that authenticates, and ends a transaction
         if lease.is_lost:
             self._open_more()
         elif self._refusal is not None:
@@ -457,7 +466,8 @@ class DedicatedLane:
         if lease.is_lost or self._refusal is not None:
             lease.close("the client is closed")
         else:
-            lease.is_dirty = False
+            lease.is_dirty = lease.has_own_user = False
+            lease.reserve()
             self._offer(lease)
 
     def happened(self, event: Event) -> None:
@@ -472,10 +482,13 @@ class DedicatedLane:
                     call.interrupt()
                 lease.link.reauthenticate()
 
-    def recycle(self) -> None:
-        """Give the connections up that still have old credentials."""
+    def recycle(self, old: Collection[Credentials]) -> None:
+        """Give the connections up that still have one of these. What blocks on them goes on on others."""
         for lease in list(self._leases):
-            lease.link.recycle()
+            if lease.link.has(old):
+                for call in list(lease.calls):
+                    call.interrupt()
+                lease.link.recycle(old)
 
     def replace_connections(self, reason: str) -> None:
         """Lend none of the present connections again."""

@@ -88,9 +88,11 @@ class Endpoint:
         self._latest_fence: Fence | None = None  # that may not have ended
         provider = options.credential_provider
         self._renewal = None if provider is None else renewal_of(provider, loop, equipment.now, equipment.uniform)
+        self._has_left = False  # the renewal, which others may share
         self._renewals = 0
         self._failed_renewals = 0
         self._reauthentications = 0
+        self._outgoing: list[tuple[float, Credentials]] = []  # older ones, and when connections with them have to go
         self._recycling = WallTimer(loop, self._recycle, equipment.now)
         self.desired = Desired(
             credentials=options.credentials,
@@ -258,6 +260,11 @@ class Endpoint:
 
     # Tokens.
 
+    @property
+    def has_connections(self) -> bool:
+        """See ``TokenUser``."""
+        return self.shared.is_connected or self.dedicated.has_leases or self.push.is_ready
+
     def newest_credentials(self) -> Credentials | None:
         """Return who connections are to be that are open for long; ``None``: who they are."""
         token = None if self._renewal is None else self._renewal.token
@@ -268,7 +275,7 @@ class Endpoint:
         if self._renewal is not None:
             self._renewal.refused(introduction.credentials)
 
-    def token_renewed(self, recycle_at: float) -> None:
+    def token_renewed(self, old: Credentials | None, recycle_at: float) -> None:
         """See ``TokenUser``."""
         self._renewals += 1
         credentials = self.newest_credentials()
@@ -276,19 +283,29 @@ class Endpoint:
             self._owner.happened(Renewed(credentials.expires_at))
         for lane in (self.shared, self.dedicated, self.push):
             lane.reauthenticate()
-        now = self._equipment.now()
-        self._recycling.set(recycle_at if recycle_at > now else now + PATIENCE)
+        if old is not None:
+            now = self._equipment.now()
+            self._outgoing.append((recycle_at if recycle_at > now else now + PATIENCE, old))
+            self._plan_recycling()
 
     def renewal_failed(self, error: TokenRenewalError) -> None:
         """See ``TokenUser``."""
         self._failed_renewals += 1
         self._owner.happened(Failed(error))
 
+    def _plan_recycling(self) -> None:
+        self._recycling.set(min((at for at, _ in self._outgoing), default=math.inf))
+
     def _recycle(self) -> None:
+        now = self._equipment.now()
+        old = [credentials for at, credentials in self._outgoing if at <= now]
+        self._outgoing = [(at, credentials) for at, credentials in self._outgoing if at > now]
         for lane in (self.shared, self.dedicated, self.push):
-            lane.recycle()
+            lane.recycle(old)
+        self._plan_recycling()
 
     def _leave_renewal(self) -> None:
+        self._has_left = True
         self._recycling.cancel()
         if self._renewal is not None:
             self._renewal.leave(self)
@@ -342,6 +359,8 @@ class Endpoint:
         if self._renewal is None:
             return desired.credentials
         address = str(self._equipment.dialler.address)
+        if self._has_left:  # what was begun before the end: it would be a user again, and for good
+            raise ConnectError(f"{address}: the client is closed", address=address)
         try:
             return await self._renewal.credentials(self)
         except ConfigurationError as error:

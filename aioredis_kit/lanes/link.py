@@ -16,6 +16,8 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from redis.exceptions import DataError
+
 from aioredis_kit.events import Connected, Event, Failed, Pinged, Ready, Reauthenticated, Reconnecting
 from aioredis_kit.exceptions import (
     AuthenticationFailedError,
@@ -33,6 +35,8 @@ from aioredis_kit.wire.handshake import without_credentials
 from aioredis_kit.wire.machine import Machine
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.equipment import Equipment
@@ -242,7 +246,12 @@ class Link:
         if not connection.takes_commands:
             self._owner.outdated("it can't authenticate with the new credentials while it is subscribed")
             return
-        args = ("AUTH", newest.password) if newest.username is None else ("AUTH", newest.username, newest.password)
+        user = () if newest.username is None else (newest.username,)
+        try:
+            payload = self._equipment.encoder.encode(("AUTH", *user, newest.password))
+        except DataError as error:  # it names no value; whoever it is for goes on until the old ones end
+            self._owner.happened(Failed(error))
+            return
 
         def answered(query: Query) -> None:
             if not isinstance(query.reply, Exception):
@@ -254,11 +263,17 @@ class Link:
                 self._owner.happened(Failed(without_credentials(query.reply, newest)))
                 self._owner.outdated("the server did not take the new credentials")
 
-        connection.send((Query(self._equipment.encoder.encode(args), answered),), self._equipment.clock())
+        connection.send((Query(payload, answered),), self._equipment.clock())
 
-    def recycle(self) -> None:
-        """Have the connection replaced if it is still not who it should be."""
-        if self.is_outdated:
+    def has(self, old: Collection[Credentials]) -> bool:
+        """Whether there is a connection that still is somebody of these, and should not be."""
+        return self.is_outdated and any(
+            each.is_same_as(self.connection.credentials) for each in old if self.connection is not None
+        )
+
+    def recycle(self, old: Collection[Credentials]) -> None:
+        """Have the connection replaced if it still is somebody of these, and should not be."""
+        if self.has(old):
             self._owner.outdated("its credentials end, and it did not authenticate with the new ones in time")
 
     def probe(self) -> None:

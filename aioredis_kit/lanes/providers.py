@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
+import threading
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio.to_thread
 import redis.credentials
 
 from aioredis_kit.credentials import Credentials, read_credentials
-from aioredis_kit.lanes.renewal import Renewal
+from aioredis_kit.lanes.renewal import ProviderTimeoutError, Renewal
 from aioredis_kit.policy.claims import end_of
 from aioredis_kit.policy.renewal import RenewalSchedule
-from aioredis_kit.transport.tasks import foreign
+from aioredis_kit.transport.tasks import foreign, in_thread
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from tenacity.wait import WaitBaseT
@@ -27,6 +28,50 @@ if TYPE_CHECKING:
 
 _LATE: Final = 0.9
 """After how much of a token's life those are asked that renew it by themselves; redis-entraid does at 0.7."""
+
+
+_MOST_LEFT: Final = 10
+"""So many threads may be waiting for one provider that nobody waits for any more."""
+
+
+class _Threads:
+    """Calls a synchronous provider in threads, and no more of it while too many of them do not come back.
+
+    A thread can't be interrupted: one that hangs goes on when its time is over, and the provider is asked again.
+    """
+
+    def __init__(self) -> None:
+        self._left: set[object] = set()
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Call it.
+
+        Raises:
+            ProviderTimeoutError: Too many calls have not come back.
+            BaseException: Whatever it raised.
+
+        Cancellation:
+            Not waited for.
+        """
+        if len(self._left) >= _MOST_LEFT:
+            raise ProviderTimeoutError(f"the credential provider has not come back from {_MOST_LEFT} earlier calls")
+        mark = object()
+        has_ended = threading.Event()
+
+        def run() -> Any:
+            try:
+                return function()
+            finally:
+                has_ended.set()
+                self._left.discard(mark)
+
+        try:
+            return await in_thread(run)
+        except asyncio.CancelledError:
+            self._left.add(mark)
+            if has_ended.is_set():  # in the same moment
+                self._left.discard(mark)
+            raise
 
 
 class TokenCredentials:
@@ -58,6 +103,7 @@ class TokenCredentials:
     ) -> None:
         self._source = source
         self._schedule = RenewalSchedule(ratio=ratio, margin=margin, jitter=jitter, backoff=backoff)
+        self._threads = _Threads()
         self._renewals: dict[asyncio.AbstractEventLoop, Renewal] = {}
 
     async def get_credentials(self) -> Credentials:
@@ -69,17 +115,17 @@ class TokenCredentials:
         Cancellation:
             Passed on to it.
         """
-        return read_credentials(await foreign(lambda: _ask(self._source)))
+        return read_credentials(await foreign(lambda: _ask(self._source, self._threads)))
 
     def renewal_on(
         self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], uniform: Callable[[float, float], float]
     ) -> Renewal:
         """Return what all clients on an event loop share."""
         if loop not in self._renewals:
-            for ended in [each for each in self._renewals if each.is_closed()]:
-                del self._renewals[ended]
+            for ended in [each for each in list(self._renewals) if each.is_closed()]:  # other threads may do the same
+                self._renewals.pop(ended, None)
             self._renewals[loop] = Renewal(
-                lambda: _ask(self._source), self._schedule, loop=loop, now=now, uniform=uniform
+                lambda: _ask(self._source, self._threads), self._schedule, loop=loop, now=now, uniform=uniform
             )
         return self._renewals[loop]
 
@@ -112,16 +158,19 @@ class _StreamingCredentials(TokenCredentials):
 
     async def _obtain(self) -> Any:
         provider: Any = self._provider()
-        answer = await _in_thread(provider.get_credentials)
+        answer = await self._threads.call(provider.get_credentials)
         credentials = read_credentials(answer)
         self._username = credentials.username
         return dataclasses.replace(credentials, expires_at=end_of(credentials.password))
 
     def _note(self, token: Any) -> _Awaitable:
         """Take a token, in whatever thread."""
-        ends = token.get_expires_at_ms()
-        username = token.try_get("oid") or self._username
-        credentials = Credentials(username, token.get_value(), expires_at=None if ends < 0 else ends / 1000)
+        try:
+            ends = token.get_expires_at_ms()
+            username = token.try_get("oid") or self._username
+            credentials = Credentials(username, token.get_value(), expires_at=None if ends < 0 else ends / 1000)
+        except Exception as error:  # noqa: BLE001  # the token is of the user's code: an error is for us, not for it
+            return self._note_failure(error)
         self._tell(lambda renewal: renewal.pushed(credentials))
         return _Awaitable()
 
@@ -131,12 +180,16 @@ class _StreamingCredentials(TokenCredentials):
 
     def _tell(self, call: Callable[[Renewal], None]) -> None:
         for loop, renewal in list(self._renewals.items()):
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # it was closed, in its own thread
                 loop.call_soon_threadsafe(call, renewal)
 
 
-_KNOWN: Final[weakref.WeakKeyDictionary[Any, TokenCredentials]] = weakref.WeakKeyDictionary()
-"""State of this module, against the rule: two clients that were given the same object have nothing else in common."""
+_KNOWN: Final[weakref.WeakKeyDictionary[Any, tuple[TokenCredentials, weakref.ref[Any]]]] = weakref.WeakKeyDictionary()
+"""State of this module, against the rule: two clients that were given the same object have nothing else in common.
+
+By provider: what is shared, and a reference to the provider that it asks. Others may be equal to that: each mention of
+a method makes another object.
+"""
 
 
 def renewal_of(
@@ -149,14 +202,16 @@ def renewal_of(
     if isinstance(source, TokenCredentials):
         return source.renewal_on(loop, now, uniform)
     try:
-        shared = _KNOWN.get(source)
+        shared, asked = _KNOWN.get(source, (None, None))
         if shared is None:
             provider: Any = source  # redis-py's kinds are not among those that we ask for
             if isinstance(provider, redis.credentials.StreamingCredentialProvider):
                 shared = _StreamingCredentials(provider)
             else:
                 shared = TokenCredentials(_weakly(source))
-            _KNOWN[source] = shared
+            _KNOWN[source] = shared, weakref.ref(source)
+        elif asked is not None and (first := asked()) is not source:  # which has to live as long as this one
+            weakref.finalize(source, lambda _: None, first).atexit = False
     except TypeError:  # it can't be a key
         shared = TokenCredentials(source)
     return shared.renewal_on(loop, now, uniform)
@@ -164,31 +219,21 @@ def renewal_of(
 
 def _weakly(source: Any) -> CredentialSource:
     """Return a provider that does not keep another alive, which is the key that it is found by."""
-    reference = weakref.ref(source)
+    reference, threads = weakref.ref(source), _Threads()
 
     async def ask() -> Any:
-        return await _ask(reference())
+        return await _ask(reference(), threads)
 
     return ask
 
 
-async def _ask(provider: Any) -> object:
+async def _ask(provider: Any, threads: _Threads) -> object:
     """Ask a provider, off the loop where it is synchronous."""
     call = _call_of(provider)
     if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__):
         return await call()
-    answer = await _in_thread(call)
+    answer = await threads.call(call)
     return await answer if inspect.isawaitable(answer) else answer
-
-
-async def _in_thread(call: Callable[[], Any]) -> Any:
-    """Return what a function returns that may block.
-
-    Not by way of a future, as asyncio shows its result in the log where it is slow and in debug mode.
-    """
-    answers: list[Any] = []
-    await anyio.to_thread.run_sync(lambda: answers.append(call()), abandon_on_cancel=True)
-    return answers.pop()
 
 
 def _call_of(provider: Any) -> Callable[[], Any]:

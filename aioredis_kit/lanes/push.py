@@ -36,7 +36,7 @@ from aioredis_kit.wire.inflight import PushedSlot, Slot
 from aioredis_kit.wire.machine import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import ConnectError
@@ -277,10 +277,10 @@ class PushLane:
         if self._link is not None:
             self._link.reauthenticate()
 
-    def recycle(self) -> None:
-        """Connect anew if the connection still has old credentials."""
+    def recycle(self, old: Collection[Credentials]) -> None:
+        """Connect anew if the connection still has one of these credentials."""
         if self._link is not None:
-            self._link.recycle()
+            self._link.recycle(old)
 
     def close(self, refusal: KitError) -> None:
         """End all consumers."""

@@ -16,6 +16,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -66,11 +67,16 @@ class Token:
 class TokenUser(Protocol):
     """Uses tokens, and lends a hand in renewing them."""
 
+    @property
+    def has_connections(self) -> bool:
+        """Whether any of its connections is open."""
+        ...
+
     def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
         """Run a function as a job of the client; tell whether that can still be done."""
         ...
 
-    def token_renewed(self, recycle_at: float) -> None:
+    def token_renewed(self, old: Credentials | None, recycle_at: float) -> None:
         """There is a new token. Connections that still have the old one at that time, since the epoch, have to go."""
 
     def renewal_failed(self, error: TokenRenewalError) -> None:
@@ -169,7 +175,9 @@ class Renewal:
         Cancellation:
             Safe. The request goes on for others that wait for it.
         """
-        self._users[user] = None
+        if user not in self._users:
+            self._users[user] = None
+            self._plan(self._renew_at)  # nobody did while there was no user
         while True:
             if self.token is not None and self.token.expires_at > self._now():
                 return self.token.credentials
@@ -184,18 +192,26 @@ class Renewal:
                 return outcome.credentials
 
     def refused(self, credentials: Credentials | None) -> None:
-        """Forget a token that the server did not take."""
+        """Forget a token that the server did not take.
+
+        Connections that are open may have it all the same: it may be another server, or have let them in before. They
+        need another one before it ends, whether or not whoever was refused asks for one.
+        """
         if self.token is not None and self.token.credentials.is_same_as(credentials):
             self.token = None
-            self._plan(math.inf)
             self._rest()
+            self._plan(self._now() if self._is_needed() else math.inf)
 
     def pushed(self, credentials: Credentials) -> None:
         """Take credentials that the provider, which renews them by itself, has just obtained.
 
         If nothing comes in time it is asked nevertheless.
         """
-        self._use(Token(credentials, self._now()), is_news=True)
+        token = _checked(credentials, self._now())
+        if isinstance(token, Token):
+            self._use(token)
+        else:
+            self.push_failed(token)
 
     def push_failed(self, cause: Exception) -> None:
         """Tell that the provider, which renews by itself, could not. It may have given up: so it is asked again."""
@@ -203,31 +219,27 @@ class Renewal:
             self._note_failure(cause)
             return
         expires_at = None if self.token is None else self.token.credentials.expires_at
-        error = TokenRenewalError(
-            f"the credential provider could not renew its token ({type(cause).__name__})", expires_at=expires_at
-        )
-        error.__cause__ = cause
-        for user in list(self._users):
-            user.renewal_failed(error)
+        text = f"the credential provider could not renew its token ({type(cause).__name__})"
+        self._tell(_failure(text, expires_at, cause))
 
     def leave(self, user: TokenUser) -> None:
         """Use it no more. Idempotent."""
         self._users.pop(user, None)
         if not self._users:
-            self._plan(math.inf)
+            self._timer.cancel()
 
     def _begin(self, users: Iterable[TokenUser]) -> asyncio.Future[Token | Exception | None] | None:
         """Ask for a token, in a job of one of these."""
-        self._request = self._loop.create_future()
+        self._request = request = self._loop.create_future()
         for user in users:
-            if user.spawn(self._ask, "token"):
-                return self._request
+            if user.spawn(functools.partial(self._ask, request), "token"):
+                return request
         self._request = None
         return None
 
-    async def _ask(self) -> None:
-        request = self._request
-        assert request is not None  # noqa: S101  # it is this very one
+    async def _ask(self, request: asyncio.Future[Token | Exception | None]) -> None:
+        if request.done():  # this job failed after that
+            return
         outcome: Token | Exception | None = None
         try:
             if (rest := self._ask_from - self._loop.time()) > 0:
@@ -247,27 +259,20 @@ class Renewal:
         limit = asyncio.timeout(CREDENTIALS_TIMEOUT)
         try:
             async with limit:
-                token = Token(read_credentials(await foreign(self._ask_provider)), self._now())
+                answer = await foreign(self._ask_provider)
         except Exception as error:  # noqa: BLE001  # the provider is the user's code: it may raise anything
             if isinstance(error, TimeoutError) and limit.expired():
                 text = f"the credential provider gave nothing within {CREDENTIALS_TIMEOUT:g} seconds"
                 return ProviderTimeoutError(text)
             return error
-        if token.expires_at <= token.obtained_at:
-            return ConfigurationError("the credential provider returned credentials that have ended already")
-        return token
+        return _checked(answer, self._now())
 
     def _take(self, token: Token) -> None:
-        if token.credentials.expires_at is not None:
+        if token.credentials.expires_at is not None or self._latest is not None:  # else each handshake asks
             self._use(token)
 
-    def _use(self, token: Token, *, is_news: bool = False) -> None:
-        """Let this be the present token.
-
-        Args:
-            token: The token.
-            is_news: Whether connections may be open that have another one, although none is known here.
-        """
+    def _use(self, token: Token) -> None:
+        """Let this be the present token."""
         if self.token is not None:  # the server took that one, all the time
             self._fruitless = 0
         old, self.token, self._latest, self._failures = self._latest, token, token, 0
@@ -282,44 +287,52 @@ class Renewal:
                 spread=self._uniform(-1, 1),
             )
         )
-        if is_new and (old is not None or is_news):
-            recycle_at = math.inf
-            if old is not None:
+        if is_new and (old is not None or self._is_needed()):  # those that never end are not known here
+            before, recycle_at = None, math.inf
+            if old is not None and old.expires_at < math.inf:
+                before = old.credentials
                 recycle_at = recycling_time(obtained_at=old.obtained_at, expires_at=old.expires_at)
             for user in list(self._users):
-                user.token_renewed(recycle_at)
+                user.token_renewed(before, recycle_at)
 
     def _note_failure(self, cause: Exception) -> None:
         now = self._now()
-        if self.token is None or self.token.expires_at <= now:  # who waited for it is told; the next one asks anew
-            self.token = None
-            self._plan(math.inf)
+        ends = -math.inf if self._latest is None else self._latest.expires_at
+        if self.token is None or ends <= now:
+            was_live, self.token = self.token is not None, None
             self._rest()
-            return
+            if not now < ends < math.inf or not self._is_needed():  # who waited for it is told; the next one asks anew
+                self._plan(math.inf)
+                if was_live and self._is_needed():
+                    text = f"the token could not be renewed ({type(cause).__name__}), and has ended"
+                    self._tell(_failure(text, ends, cause))
+                return
         if not self._failures:
             self._failing_since = now
-        left = self.token.expires_at - now
+        left = ends - now
         pause = pause_after_failure(self._wanted_pause(cause, now), left=left)
         self._failures += 1
-        error = TokenRenewalError(
-            f"the token could not be renewed ({type(cause).__name__}); it ends in {left:.0f} s, and is asked for again "
-            f"in {pause:.1f} s",
-            expires_at=self.token.expires_at,
-        )
-        error.__cause__ = cause
         self._plan(now + pause)
-        for user in list(self._users):
-            user.renewal_failed(error)
+        text = (
+            f"the token could not be renewed ({type(cause).__name__}); it ends in {left:.0f} s, and is asked for again "
+            f"in {pause:.1f} s"
+        )
+        self._tell(_failure(text, ends, cause))
 
     def _wanted_pause(self, cause: Exception, now: float) -> float:
         try:
             return to_seconds(self._backoff(self._failures, cause, now - self._failing_since))
         except Exception as error:  # noqa: BLE001  # a wait object may be the user's own code
-            failure = TokenRenewalError(f"the backoff can't be used ({type(error).__name__})", expires_at=None)
-            failure.__cause__ = error
-            for user in list(self._users):
-                user.renewal_failed(failure)
+            self._tell(_failure(f"the backoff can't be used ({type(error).__name__})", None, error))
             return default_pause(self._failures, self._uniform)
+
+    def _tell(self, failure: TokenRenewalError) -> None:
+        for user in list(self._users):
+            user.renewal_failed(failure)
+
+    def _is_needed(self) -> bool:
+        """Whether there are open connections, which may have the latest token."""
+        return any(user.has_connections for user in self._users)
 
     def _rest(self) -> None:
         """Leave the provider in peace for a moment."""
@@ -333,3 +346,20 @@ class Renewal:
     def _renew(self) -> None:
         if self._request is None:
             self._begin(self._users)
+
+
+def _checked(answer: object, now: float) -> Token | ConfigurationError:
+    """Return the token that a provider gave, or what is wrong with it."""
+    try:
+        token = Token(read_credentials(answer), now)
+    except ConfigurationError as error:
+        return error
+    if token.expires_at <= now:
+        return ConfigurationError("the credential provider returned credentials that have ended already")
+    return token
+
+
+def _failure(text: str, expires_at: float | None, cause: Exception) -> TokenRenewalError:
+    error = TokenRenewalError(text, expires_at=expires_at)
+    error.__cause__ = cause
+    return error

@@ -21,8 +21,9 @@ from aioredis_kit.lanes.queue import Limits, LinkQueue
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from aioredis_kit.credentials import Credentials
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import ConnectError
     from aioredis_kit.lanes.link import Link
@@ -138,10 +139,10 @@ class SharedLane:
         for queue in self.queues:
             queue.link.reauthenticate()
 
-    def recycle(self) -> None:
-        """Go on on new connections instead of those that still have old credentials."""
+    def recycle(self, old: Collection[Credentials]) -> None:
+        """Go on on new connections instead of those that still have one of these credentials."""
         for queue in self.queues:
-            queue.link.recycle()
+            queue.link.recycle(old)
 
     def replace_connections(self, reason: str) -> None:
         """Go on on new connections; what is in flight on the present ones gets its replies first."""

@@ -77,7 +77,8 @@ def renewal_time(
         schedule: The schedule.
         now: The time.
         expires_at: When the token ends.
-        refresh_on: When the identity provider wants it to be renewed, if it says so: then not later than that.
+        refresh_on: When the identity provider wants it to be renewed, if it says so: then not later than that, but for
+            the jitter. Where that has passed and it gave the same token again nevertheless, it counts no more.
         is_new: Whether it is another one than before. If not, what is left of it counts as a life of its own, and a
             little time passes in any case.
         spread: A random number from -1 to 1.
@@ -86,7 +87,7 @@ def renewal_time(
     delay = life * schedule.ratio
     if life > schedule.margin:
         delay = min(delay, max(life - schedule.margin, life / 2))
-    if refresh_on is not None:
+    if refresh_on is not None and (is_new or refresh_on > now):
         delay = min(delay, max(refresh_on - now, 0.0))
     delay = min(delay * (1 + schedule.jitter * spread), life * _LATEST)
     return now + max(delay, min(_LEAST_PAUSE, life / 2) if is_new else _LEAST_PAUSE)

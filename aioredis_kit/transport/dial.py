@@ -80,11 +80,13 @@ class Dialler:
         """
         if self.address.path is not None:
             return await asyncio.get_running_loop().create_unix_connection(protocol, self.address.path)
+        now = asyncio.get_running_loop().time
+        end = now() + timeout
         context = None if self.tls is None else await self.tls.current()
         try:
             return await self._open(protocol, context, timeout)
         except ssl.SSLError as error:
-            names = await self._names(timeout / 4) if is_about_name(error) else ()
+            names = await self._names(min(timeout / 4, (end - now()) / 2)) if is_about_name(error) else ()
             if (explained := self.explain(error, names)) is not None:
                 raise explained from error
             raise
@@ -99,7 +101,7 @@ class Dialler:
         failure = tls_error_behind(error)
         if self.tls is None or failure is None:
             return None
-        text = explain(failure, self.tls.options, self._name, names)
+        text = explain(failure, self.tls.options, self.certified_name, names)
         return ConnectError(f"{self.address}: {text}", address=str(self.address)) if text else None
 
     def explain_reset(self, transport: asyncio.Transport) -> str:
@@ -110,8 +112,9 @@ class Dialler:
         return f"; {explain_reset(self.tls.options)}"
 
     @property
-    def _name(self) -> str:
-        return self.server_hostname or self.address.host
+    def certified_name(self) -> str:
+        """The name that the certificate must bear."""
+        return (self.server_hostname or self.address.host).removesuffix(".")  # which ends no name in a certificate
 
     async def _names(self, timeout: float) -> tuple[str, ...]:
         """Return the names in a certificate that is trusted, but for another name: ask for it again, send nothing."""
@@ -150,7 +153,7 @@ class Dialler:
         loop = asyncio.get_running_loop()
         raw, _ = await loop.create_connection(_Unread, sock=sock)
         try:
-            transport = await loop.start_tls(raw, protocol, tls, server_hostname=self._name)
+            transport = await loop.start_tls(raw, protocol, tls, server_hostname=self.certified_name)
         except BaseException:  # cancelled too: nobody else knows of the transport
             raw.abort()
             raise

@@ -19,14 +19,17 @@ import functools
 import inspect
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
+import anyio.to_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from anyio.abc import TaskGroup
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -194,6 +197,24 @@ async def foreign(call: Callable[[], Any]) -> Any:
         if task is None or task.cancelling():
             raise
         raise RuntimeError("something that it awaited was cancelled") from error
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Call something that blocks, in a worker thread.
+
+    Not in one of those that are shared by default: all of them may be in use by those who wait for what this is for.
+
+    Raises:
+        BaseException: Whatever it raised.
+
+    Cancellation:
+        Not waited for: the thread goes on, and what comes of it is dropped.
+    """
+    # Not by way of the future's result: asyncio shows that in its log where it is slow, and in debug mode.
+    answers: list[T] = []
+    limiter = anyio.CapacityLimiter(1)
+    await anyio.to_thread.run_sync(lambda: answers.append(call()), abandon_on_cancel=True, limiter=limiter)
+    return answers.pop()
 
 
 def _current_task() -> asyncio.Task[object] | None:

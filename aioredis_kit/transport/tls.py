@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import anyio.to_thread
-
 from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.transport.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aioredis_kit.options import TLSOptions
+
+logger = logging.getLogger(__name__)
 
 _State: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
 
@@ -24,7 +27,7 @@ class TLSContext:
     """The TLS context of a client, made anew for the next handshake after one of its files has changed.
 
     So certificates can be renewed on disk while the client runs. As long as the new ones can't be used, because they
-    are being written perhaps, those before are.
+    are being written perhaps, those before are; that is logged once for each state of the files.
 
     Args:
         options: What it is made of. A ready ``SSLContext`` stays what it is.
@@ -39,6 +42,7 @@ class TLSContext:
 
     def __init__(self, options: TLSOptions | ssl.SSLContext) -> None:
         self.options = options
+        self._unusable: _State | None = None
         self._state = self._look()  # in this order: what changes while it is read is read again
         self.context = tls_context(options)
 
@@ -52,9 +56,13 @@ class TLSContext:
             return self.context
         state = self._look()
         if state != self._state:
-            with contextlib.suppress(ConfigurationError):
-                self.context = await anyio.to_thread.run_sync(tls_context, self.options)
+            try:
+                self.context = await in_thread(functools.partial(tls_context, self.options))
                 self._state = state
+            except ConfigurationError as error:
+                if state != self._unusable:
+                    self._unusable = state
+                    logger.warning("the TLS files have changed; those before go on being used: %s", error)
         return self.context
 
     async def without_name(self) -> ssl.SSLContext | None:
@@ -72,7 +80,7 @@ class TLSContext:
             return None
         options = replace(self.options, check_hostname=False, certificate_file=None, key_file=None)
         with contextlib.suppress(ConfigurationError):  # its files may be gone meanwhile
-            return await anyio.to_thread.run_sync(tls_context, options)
+            return await in_thread(functools.partial(tls_context, options))
         return None
 
     def _look(self) -> _State:

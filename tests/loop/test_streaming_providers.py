@@ -189,6 +189,54 @@ async def test_one_that_tells_in_time_is_not_asked(clock, peer, make_client, ent
     assert auths(peer) == [0] * 2
 
 
+async def test_one_that_tells_while_it_is_asked(clock, peer, make_client, entra):
+    """As redis-entraid does for the first token. It takes the place of none."""
+    ask = entra.get_credentials
+
+    def tell_and_return():
+        username, token = ask()
+        entra.next(SimpleToken(token, (EPOCH + 3600) * 1000, 0, {"oid": username}))
+        return username, token
+
+    entra.get_credentials = tell_and_return
+    client = make_client(credential_provider=entra, ping_interval=None)
+    events = EventRecord(client)
+    await client.connect()
+    await asyncio.sleep(1)
+    assert events.names == ["connect", "ready"]
+    assert client.statistics().renewals == 0
+
+
+class Broken(SimpleToken):
+    """A token that can't be read."""
+
+    def get_expires_at_ms(self):
+        raise ValueError("s3cret")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        SimpleToken("token-7", EPOCH * 1000, 0, {"oid": "me"}),
+        SimpleToken(b"token-7", -1, 0, {"oid": "me"}),
+        SimpleToken("token-7", -1, 0, {"oid": 7}),
+        Broken("token-7", -1, 0, {"oid": "me"}),
+    ],
+    ids=["ended", "bytes", "user of a number", "broken"],
+)
+async def test_what_is_told_and_makes_no_sense_is_not_used(clock, peer, make_client, entra, token):
+    """It is asked instead."""
+    client = await make_client(credential_provider=entra, ping_interval=None).connect()
+    events = EventRecord(client)
+    await asyncio.sleep(60)
+    await asyncio.to_thread(entra.next, token)
+    await asyncio.sleep(10)
+    assert events.names == ["error", "credentials-renewed", "reauthenticated"]
+    assert "s3cret" not in str(events.of("error")[0])
+    assert len(entra.asked_at) == 2
+    assert not any(b"token-7" in each.words for each in peer.commands)
+
+
 async def test_a_listener_can_be_awaited(clock, peer, make_client, entra):
     """redis-entraid awaits it where its asynchronous side was used first; an error there would end its renewals."""
     client = await make_client(credential_provider=entra, ping_interval=None).connect()

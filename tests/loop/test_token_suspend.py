@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from aioredis_kit.exceptions import TokenRenewalError
 from aioredis_kit.testing import resp
 from tests.support.broadcaster import Broadcaster
 from tests.support.observing import EventRecord, until
@@ -109,3 +110,19 @@ async def test_a_provider_that_is_not_there_yet(clock, peer, machine, fleet):
     assert {token for number, token in authentications(peer) if number >= CLIENTS * CONNECTIONS} == {
         f"token-{asked + 1}"
     }
+
+
+async def test_connections_that_have_survived_and_a_provider_that_is_not_there(clock, peer, machine, fleet):
+    """That is told once; what the server lets live goes on, and is not asked for any more."""
+    events = [EventRecord(each) for each in fleet.clients]
+    machine.slept = 3600.0
+    fleet.source.answers = [OSError("down")] * 10_000
+    await asyncio.sleep(100)
+    assert len(fleet.source.asked_at) == 2
+    for each in events:
+        (error,) = each.of("error")
+        assert isinstance(error, TokenRenewalError)
+        assert str(error) == "the token could not be renewed (OSError), and has ended"
+        assert error.expires_at == EPOCH + 3600
+    assert all(each.is_ready for each in fleet.clients)
+    assert len(peer.connections) == CLIENTS * CONNECTIONS

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
-import weakref
+import math
 
 import pytest
 from tenacity import wait_fixed
 from tenacity.wait import wait_base
 
-from aioredis_kit import Credentials, TokenCredentials, create_client
-from aioredis_kit.exceptions import ConnectError, TokenRenewalError
-from aioredis_kit.testing import ScriptedPeer, resp
-from tests.support.blocking import BlockingPeer, accounts, start_blocking, words_on
+from aioredis_kit import Credentials, TokenCredentials
+from aioredis_kit.exceptions import AuthenticationFailedError, ConnectError, TokenRenewalError
+from aioredis_kit.testing import resp
+from tests.support.blocking import BlockingPeer, accounts, dedicated_lane, start_blocking, words_on
 from tests.support.broadcaster import Broadcaster
-from tests.support.observing import EventRecord, outcome, turns, until
+from tests.support.observing import EventRecord, turns, until
 from tests.support.token_source import LIFE, RENEWAL, Source, authentications
 from tests.support.virtual_time import EPOCH
 
@@ -126,6 +125,51 @@ async def test_a_backoff_that_makes_no_sense(clock, peer, source, make_client):
     assert len(source.asked_at) == 3
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        Credentials("app", None),
+        Credentials("app", "token-\ud800", expires_at=EPOCH + 2 * LIFE),
+        Credentials("app", "token-x", expires_at=math.nan),
+        Credentials("app", "token-x", expires_at=10**400),
+        Credentials("app", "token-x", expires_at=EPOCH * 1000),
+        Credentials("app", "token-x", expires_at=EPOCH),
+    ],
+    ids=["no password", "not to be encoded", "no number", "too large", "milliseconds", "ended"],
+)
+async def test_a_renewal_that_brings_nonsense_is_one_that_fails(clock, peer, source, client, nonsense):
+    source.answers = [nonsense]
+    events = EventRecord(client)
+    await asyncio.sleep(RENEWAL + 2)
+    assert events.names == ["error", "credentials-renewed", "reauthenticated"]
+    assert isinstance(events.of("error")[0], TokenRenewalError)
+    assert authentications(peer) == [(0, "token-1"), (0, "token-3")]
+
+
+async def test_credentials_that_never_end_after_a_token(clock, peer, source, client):
+    """Open connections need them, as that token ends."""
+    source.answers = [Credentials("app", "token-0")]
+    await asyncio.sleep(2 * LIFE)
+    assert authentications(peer) == [(0, "token-1"), (0, "token-0")]
+    assert len(source.asked_at) == 2
+    assert len(peer.connections) == 1
+
+
+async def test_a_token_that_this_client_can_not_encode(clock, peer, source, make_client):
+    """The connection lives on with the old one, until that has all but ended."""
+    options = {"credential_provider": source.provider, "encoding": "ascii", "ping_interval": None}
+    client = await make_client(**options).connect()
+    source.answers = [Credentials("app", "tökén", expires_at=EPOCH + 2 * LIFE)]
+    events = EventRecord(client)
+    await asyncio.sleep(RENEWAL + 2)
+    assert events.names == ["credentials-renewed", "error"]
+    (error,) = events.of("error")
+    assert (error.__cause__, error.__context__) == (None, None)  # they would show the token
+    assert client.is_ready
+    await asyncio.sleep(LIFE - RENEWAL - 2)
+    assert events.names[2:4] == ["error", "reconnecting"]
+
+
 @pytest.mark.pins("case-82")
 async def test_an_identity_provider_that_is_down_beyond_the_tokens_end(clock, peer, source, client):
     """The connection lives for as long as the server lets it; the next handshake asks again."""
@@ -159,6 +203,23 @@ async def test_a_token_after_one_that_can_not_be_used_reaches_all_connections(cl
     newest = f"token-{asked + 1}"
     assert len(source.asked_at) == asked + 1
     assert sorted(number for number, token in authentications(peer) if token == newest)[:2] == [1, 2]
+
+
+@pytest.mark.parametrize("failures", [0, 3])
+async def test_a_token_that_only_a_new_connection_was_refused_with_is_renewed(clock, peer, source, client, failures):
+    """Those that are open still have it, and nobody may ask for another one but they. What fails is tried again."""
+    events = EventRecord(client)
+    source.answers = [OSError("down")] * failures
+    peer.on("HELLO", resp.error("WRONGPASS invalid username-password pair"), resp.mapping({}))
+    with pytest.raises(AuthenticationFailedError):
+        await client.blpop("k", 1)
+    await asyncio.sleep(60)
+    newest = f"token-{failures + 2}"
+    assert authentications(peer) == [(0, "token-1"), (1, "token-1"), (0, newest)]
+    assert len(source.asked_at) == failures + 2
+    assert [error.expires_at for error in events.of("error")] == [EPOCH + LIFE] * failures
+    await asyncio.sleep(LIFE)
+    assert len(source.asked_at) == failures + 3
 
 
 @pytest.mark.pins("case-76", "B14")
@@ -215,81 +276,6 @@ async def test_what_ended_already_is_refused(clock, peer, make_client, source):
     assert authentications(peer) == [(0, "token-2")]
 
 
-# -- who shares a provider --------------------------------------------------------------------------
-
-
-@pytest.mark.pins("case-75", "case-83", "P6")
-@pytest.mark.parametrize("is_wrapped", [False, True])
-async def test_clients_that_share_a_provider_share_its_tokens(clock, peer, source, make_client, is_wrapped):
-    """One request for all; renewal goes on as long as one of them is open, and no longer."""
-    provider = source.provider if is_wrapped else source
-    clients = [make_client(credential_provider=provider, ping_interval=None) for _ in range(3)]
-    await asyncio.gather(*(client.connect() for client in clients))
-    assert source.asked_at == [0]
-    await clients[0].close()
-    await asyncio.sleep(LIFE)
-    assert len(source.asked_at) == 2
-    assert sorted(authentications(peer)) == [
-        (0, "token-1"),
-        (1, "token-1"),
-        (1, "token-2"),
-        (2, "token-1"),
-        (2, "token-2"),
-    ]
-    for client in clients:
-        await client.close()
-    await asyncio.sleep(10 * LIFE)
-    assert len(source.asked_at) == 2
-
-
-@pytest.mark.pins("P2", "B16")
-async def test_concurrent_first_callers_share_the_failure_as_well(clock, peer, source, make_client):
-    source.answers = [ValueError("no")]
-    options = {"credential_provider": source, "reconnect_strategy": False}
-    clients = [make_client(**options) for _ in range(5)]
-    errors = await asyncio.gather(*(client.connect() for client in clients), return_exceptions=True)
-    assert [type(error) for error in errors] == [ConnectError] * 5
-    assert len(source.asked_at) == 1
-
-
-@pytest.mark.pins("P2", "P6")
-async def test_whoever_asks_is_closed(clock, peer, source, make_client):
-    """Another one that waits asks anew."""
-    source.holds = asyncio.Event()
-    first, second = (make_client(credential_provider=source) for _ in range(2))
-    connecting = [asyncio.create_task(client.connect()) for client in (first, second)]
-    await until(lambda: source.asked_at)
-    await first.close()
-    await until(lambda: len(source.asked_at) == 2)
-    source.holds.set()
-    assert await connecting[1] is second
-    assert isinstance(await outcome(connecting[0]), Exception)
-
-
-async def test_a_provider_that_nobody_has_any_more_is_forgotten(clock, peer):
-    """Although clients that are given the same one find each other by it."""
-    source = Source(clock)
-    async with create_client(peer.url, credential_provider=source) as client:
-        await client.get("k")
-    reference = weakref.ref(source)
-    del client, source
-    gc.collect()
-    assert reference() is None
-
-
-def test_a_provider_outlives_event_loops():
-    """Each has its own tokens, and what was kept for one that is closed is let go of."""
-    provider = TokenCredentials(lambda: ("app", "s3cret"))
-    for _ in range(3):
-        asyncio.run(_use(provider))
-    assert len(provider._renewals) == 1
-
-
-async def _use(provider):
-    async with ScriptedPeer() as peer, create_client(peer.url, credential_provider=provider) as client:
-        assert await client.ping() is True
-
-
 # -- connections that can't simply authenticate -----------------------------------------------------
 
 
@@ -325,6 +311,23 @@ async def test_a_refused_one_leads_to_another_connection(clock, peer, source, cl
     await until(lambda: len(peer.connections) == 2 and client.is_ready)
     assert authentications(peer) == [(0, "token-1"), (0, "token-2"), (1, "token-2")]
     assert "error" in events.names
+
+
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ("ERR unknown command 'AUTH', with args beginning with: 'app' 'token-2'", "unknown command 'AUTH'"),
+        ("ERR no such command: AUTH app token-2", ""),
+    ],
+)
+async def test_a_refusal_that_quotes_the_token(clock, peer, source, client, refusal, told):
+    events = EventRecord(client)
+    peer.on("AUTH", resp.error(refusal), resp.simple("OK"))
+    await asyncio.sleep(RENEWAL + 1)
+    error = events.of("error")[0]
+    assert told in str(error)
+    assert "token-2" not in f"{error} {error!r} {error.__cause__} {error.__context__}"
 
 
 async def test_one_that_is_not_confirmed_is_recycled(clock, peer, source, client):
@@ -371,6 +374,37 @@ async def test_a_user_of_the_sessions_own_choice_stays(clock, peer, source, clie
         assert await task is None
         assert (1, "token-2") not in authentications(peer)
         assert (0, "token-2") in authentications(peer)
+
+
+@pytest.mark.parametrize("left_behind", [("AUTH", "ada", "s3cret"), ("MULTI",)])
+async def test_renewed_before_a_lease_is_reset(clock, peer, source, client, left_behind):
+    """The reset authenticates, and ends what the session has left behind: there is nothing to do before it."""
+    peer.on("MULTI", resp.simple("OK"))
+    peer.on("RESET", resp.simple("RESET"))
+    async with client.dedicated() as session:
+        await session.execute_command(*left_behind)
+        await asyncio.sleep(RENEWAL + 1)
+    await asyncio.sleep(1)
+    assert words_on(peer.connections[1]) == [" ".join(left_behind), "RESET"]
+    assert authentications(peer)[-1] == (1, "token-2")
+    assert client.statistics().reauthentications == 1
+
+
+async def test_renewed_while_a_lease_is_reset(clock, peer, source, client):
+    """It authenticates behind that."""
+    peer.on("RESET", resp.simple("RESET"))
+    held = []
+    async with client.dedicated() as session:
+        await session.select(1)
+        peer.on("PING", held.append)
+    await until(lambda: held)
+    client._core.route(())._renewal._renew()
+    await until(lambda: client.statistics().reauthentications == 1)
+    held[0].connection.send(resp.simple("PONG"))
+    await until(lambda: client.statistics().reauthentications == 2)
+    assert words_on(peer.connections[1])[-2:] == ["RESET", "AUTH app token-2"]
+    (lease,) = dedicated_lane(client)._leases
+    assert not lease.link.is_outdated
 
 
 @pytest.mark.pins("P1", "P3")

@@ -101,6 +101,10 @@ async def test_its_connections_use_the_clients_tls_context(tmp_path, monkeypatch
             connections = [await pool.get_connection() for _ in range(3)]
             assert [await ask(each, "PING") for each in connections] == [b"PONG"] * 3
             assert len({each.ssl_context.get() for each in connections}) == 1
+            monkeypatch.undo()
+            authority.cert_pem.write_to_path(files.ca, append=True)  # the next handshake takes note of it
+            another = await pool.get_connection()
+            assert another.ssl_context.get() is not connections[0].ssl_context.get()
 
 
 async def test_over_a_unix_socket():

@@ -16,7 +16,7 @@ import trustme
 
 from aioredis_kit import ClientState, TLSOptions, create_client
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
-from aioredis_kit.testing import RedisServer, TLSFiles
+from aioredis_kit.testing import FaultProxy, RedisServer, TLSFiles
 from aioredis_kit.testing.probe import Probe
 from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
 
@@ -126,6 +126,23 @@ async def test_a_certificate_for_another_name(binary, files):
         await serves(server.url, tls=TLSOptions(ca_file=ca, check_hostname=False))
         await serves(server.url, ssl_cert_reqs="none")
         await serves(server.url, tls=TLSOptions(verify=False))
+
+
+@pytest.mark.parametrize("name", ["localhost.", "LocalHost"])
+async def test_a_name_in_another_spelling(server, name):
+    """The dot at its end says that it is complete; no name in a certificate has one."""
+    await serves(server.url, tls=TLSOptions(ca_file=str(server.tls.ca), server_hostname=name))
+
+
+async def test_a_certificate_for_another_name_that_comes_late(binary, files):
+    """To ask for its names takes no more than the time that is left: the error says what failed, with them or not."""
+    with RedisServer(binary=binary, tls=files("redis.example.com")) as server:
+        async with FaultProxy(server.host, server.port) as proxy:
+            proxy.delay(0.8)
+            options = {"host": proxy.host, "port": proxy.port, "tls": TLSOptions(ca_file=str(server.tls.ca))}
+            error = await outcome(create_client(**options, connect_timeout=2.0).connect())
+    assert type(error) is ConnectError
+    assert "certificate does not verify for 127.0.0.1: it is for " in str(error)
 
 
 @pytest.mark.pins("5.3")
@@ -366,8 +383,8 @@ async def test_a_tls_server_that_dies(binary, files):
             assert client.is_ready
 
 
-async def test_certificates_that_are_renewed_on_disk(binary, files):
-    """The next handshake uses them; while they are half written it uses those before."""
+async def test_certificates_that_are_renewed_on_disk(binary, files, caplog):
+    """The next handshake uses them; while they are half written it uses those before, and says so once."""
     with RedisServer(binary=binary, tls=files("127.0.0.1"), config=["tls-auth-clients yes"]) as server:
         own, other = files("client"), files("client")
         options = TLSOptions(ca_file=str(server.tls.ca), certificate_file=str(own.cert), key_file=str(own.key))
@@ -385,6 +402,10 @@ async def test_certificates_that_are_renewed_on_disk(binary, files):
             assert await reconnect() is first
             own.cert.write_bytes(b"half of it")
             assert await reconnect() is first
+            assert await reconnect() is first
+            (said,) = [each for each in caplog.messages if "TLS" in each]
+            assert f"certificate_file {own.cert}" in said
+            assert "can't be used" in said
             own.cert.write_bytes(other.cert.read_bytes())
             own.key.write_bytes(other.key.read_bytes())
             second = await reconnect()

@@ -1,6 +1,7 @@
 """Credentials are a value that hides its secret, and a provider's answer becomes one or is refused."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -68,10 +69,19 @@ def test_what_is_no_text_is_refused_before_a_handshake_needs_it(answer):
     assert "s3cret" not in f"{caught.value} {caught.value!r}"
 
 
+@pytest.mark.pins("P7")
+@pytest.mark.parametrize("answer", [("ada", "s3cret\ud800"), ("\udfffada", "s3cret")], ids=["password", "user"])
+def test_what_can_not_be_encoded_is_refused_before_a_renewal_needs_it(answer):
+    with pytest.raises(ConfigurationError, match="half a surrogate pair: it can't be sent") as caught:
+        read_credentials(answer)
+    assert "s3cret" not in f"{caught.value} {caught.value!r}"
+    assert caught.value.__context__ is None
+
+
 @pytest.mark.parametrize("field", ["expires_at", "refresh_on"])
-@pytest.mark.parametrize("value", ["soon", True, b"5"], ids=repr)
+@pytest.mark.parametrize("value", ["soon", True, b"5", math.nan, math.inf, 10**400, 1_700_000_000_000], ids=repr)
 def test_an_end_that_is_no_instant_is_refused(field, value):
-    with pytest.raises(ConfigurationError, match=f"{field} that is no number: it must be seconds since the epoch"):
+    with pytest.raises(ConfigurationError, match=f"{field} that is no such time: it must be seconds since the epoch"):
         read_credentials(Credentials("ada", "s3cret", **{field: value}))
 
 

@@ -63,6 +63,8 @@ def test_the_same_token_again_is_asked_for_later():
     assert delay(100.0, is_new=False) == 75.0
     assert delay(0.1, is_new=False) == 0.5
     assert delay(0.0, is_new=False) == 0.5
+    assert delay(HOUR, is_new=False, refresh_on=10 * MINUTE) == 10 * MINUTE
+    assert delay(HOUR, is_new=False, refresh_on=-5.0) == 45 * MINUTE  # it does not do what it wants: no loop
 
 
 @given(
