@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aioredis_kit.exceptions import ConfigurationError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def _read_prefixes(given: object) -> tuple[bytes, ...]:
     if isinstance(given, str | bytes) or not isinstance(given, tuple | list | set | frozenset):
         raise TypeError
-    prefixes = tuple(each.encode() if isinstance(each, str) else each for each in given)
+    prefixes = tuple(dict.fromkeys(each.encode() if isinstance(each, str) else each for each in given))
     if not all(isinstance(each, bytes) and each for each in prefixes):
         raise TypeError
     return prefixes
@@ -39,7 +40,8 @@ class CacheOptions:
         mode: ``"default"``: the server remembers what each connection has read, and announces changes of that.
             ``"optin"``: only of what is read through a view, ``client.with_options(cache=True)``. ``"broadcast"``: it
             remembers nothing, and announces every change of a key with one of ``prefixes``.
-        prefixes: Of the keys that are cached in the mode ``"broadcast"``; none are all keys.
+        prefixes: Of the keys that are cached in the mode ``"broadcast"``; none are all keys. Text is encoded as
+            UTF-8. None may begin with another one.
         max_entries: How many replies are kept.
         max_bytes: How much memory they and their commands may take, in bytes.
         ttl: How long a reply is kept at most, in seconds or as a ``timedelta``; ``None``: until something else ends it.
@@ -71,6 +73,13 @@ class CacheOptions:
             raise ConfigurationError(
                 f"CacheOptions.prefixes is of use with mode='broadcast' alone, and mode is {self.mode!r}"
             )
+        ordered = sorted(self.prefixes)  # so that one that begins with another one comes right behind such a one
+        for prefix, following in pairwise(ordered):
+            if following.startswith(prefix):  # type: ignore[arg-type]  # both are bytes by now
+                raise ConfigurationError(
+                    f"CacheOptions.prefixes must not overlap, which no server takes: {following!r} begins with "
+                    f"{prefix!r}, so leave it out"
+                )
 
     @property
     def tracking(self) -> tuple[str | bytes, ...]:

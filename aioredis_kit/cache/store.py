@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from aioredis_kit.cache.options import CacheOptions
 from aioredis_kit.cache.replies import CONTAINERS, size_of_reply
@@ -21,7 +22,7 @@ from aioredis_kit.cache.statistics import CacheStatistics
 from aioredis_kit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 LOADING: Final = -math.inf
 """When an entry ends that has no reply yet: never found to be valid."""
@@ -30,6 +31,19 @@ _OVERHEAD: Final = 340
 """What an entry costs beside its command, its keys and its reply, in bytes: itself, and its places in dictionaries."""
 _OVERHEAD_OF_KEY: Final = 65
 """What one of its keys costs beside its text, in bytes."""
+
+
+class Space:
+    """Stands for all replies of one kind. Each view may have a time of its own, so there may be any number.
+
+    Attributes:
+        suffix: What the keys of their entries end with.
+    """
+
+    __slots__ = ("__weakref__", "suffix")
+
+    def __init__(self, suffix: bytes) -> None:
+        self.suffix = suffix
 
 
 class Entry:
@@ -88,13 +102,14 @@ class ClientSideCache:
             raise ConfigurationError(f"ClientSideCache takes CacheOptions, not {type(options).__name__!r}")
         self.options = options = options or CacheOptions()
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self.joined: dict[Entry, list[Any]] = {}
+        self.joined: dict[Entry, dict[Any, None]] = {}
         self.is_lru = options.eviction == "lru"
         self._by_key: dict[bytes, Entry | dict[Entry, None]] = {}
         self._loading = 0
         self._bytes = 0
         self._users: dict[object, Hashable] = {}
-        self._spaces: dict[Hashable, int] = {}  # as many as there are users, databases and encodings
+        self._spaces: WeakValueDictionary[Hashable, Space] = WeakValueDictionary()
+        self._spaces_made = 0
         self.hits = 0
         self.misses = 0
         self.joined_loads = 0
@@ -146,16 +161,20 @@ class ClientSideCache:
 
     # What the clients tell.
 
-    def join(self, user: object, group: Hashable) -> None:
+    def join(self, user: object, group: Hashable, *, has_ended: Callable[[Any], bool] = lambda _: False) -> None:
         """Be used by a client from now on.
 
         Args:
             user: The client.
             group: What has to be the same for all who use it at a time.
+            has_ended: Whether a group is over, so that those of it can't use it any more, nor say so.
 
         Raises:
             RuntimeError: It is not.
         """
+        for other, its_group in list(self._users.items()):
+            if has_ended(its_group):
+                self.leave(other)
         if any(other != group for other in self._users.values()):
             raise RuntimeError(
                 "the client_side_cache is used by clients on another event loop: make one for each event loop"
@@ -167,9 +186,13 @@ class ClientSideCache:
         if self._users.pop(user, None) is not None and not self._users:
             self.clear()
 
-    def space(self, kind: Hashable) -> int:
-        """Return a number that stands for all replies of a kind: what the keys of their entries end with."""
-        return self._spaces.setdefault(kind, len(self._spaces))
+    def space(self, kind: Hashable) -> Space:
+        """Return what stands for all replies of a kind. For as long as somebody has it, everybody gets the same."""
+        space = self._spaces.get(kind)
+        if space is None:
+            self._spaces[kind] = space = Space(b"%d" % self._spaces_made)
+            self._spaces_made += 1
+        return space
 
     def begin(self, key: bytes, keys: tuple[bytes, ...]) -> Entry:
         """Return the entry of a command that is about to be sent, and was not found.
@@ -240,10 +263,12 @@ class ClientSideCache:
         self._evictions += 1
         self._drop(entry)
 
-    def lose(self, source: object) -> None:
-        """Drop all of which a connection would have told the changes, loads in flight included."""
-        for entry in [each for each in self.entries.values() if each.source is source]:
+    def lose(self, source: object) -> list[Entry]:
+        """Drop all of which a connection would have told the changes, loads in flight included. Returns them."""
+        lost = [each for each in self.entries.values() if each.source is source]
+        for entry in lost:
             self._drop(entry)
+        return lost
 
     def _make_room(self, newest: Entry) -> None:
         """Drop what has to go, until the limits hold."""

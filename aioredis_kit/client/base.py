@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aioredis_kit.client.caching import Caching
 from aioredis_kit.client.issuing import Issuer
+from aioredis_kit.client.lenses import Caching
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
 from aioredis_kit.events import Event, Invalidated, Ready
@@ -168,7 +168,7 @@ class ClientCore(Issuer):
             life = self._open()
             life.is_wanted = True
             return life.loop
-        raise self._closed_error()
+        raise self.closed_error()
 
     async def _wait_ready(self, life: Life) -> None:
         timeout = self.equipment.options.initial_connect_timeout
@@ -267,7 +267,7 @@ class ClientCore(Issuer):
             self.caching.suspend()
         try:
             timeout = self.equipment.options.close_timeout
-            await asyncio.wait((life.router.close(self._closed_error()),), timeout=timeout)
+            await asyncio.wait((life.router.close(self.closed_error()),), timeout=timeout)
         finally:  # also where it was cancelled: closing becomes destroying
             if self.state is ClientState.CLOSING:
                 self._end(life, last)
@@ -303,9 +303,10 @@ class ClientCore(Issuer):
         self.state, self.loop, self._end_cause = state, None, cause
         if self.caching is not None:
             self.caching.close()
-        life.end(cause or self._closed_error(), is_terminated=cause is not None)
+        life.end(cause or self.closed_error(), is_terminated=cause is not None)
 
-    def _closed_error(self) -> ClientClosedError:
+    def closed_error(self) -> ClientClosedError:
+        """Return why no command is taken, where that is so because the client is not open."""
         cause = self._end_cause
         error = ClientClosedError(
             "the client is closed" if cause is None else f"the client gave up reconnecting: {cause}; call connect()"
@@ -352,7 +353,7 @@ class ClientCore(Issuer):
         if self.equipment.options.tracking is None:
             return
         if self.caching is not None:
-            self.caching.cache.lose(source)
+            self.caching.lose(source)
         life.happened(Invalidated(None))
 
     def cancelled(self, life: Life) -> None:
@@ -434,7 +435,7 @@ class ClientCore(Issuer):
 
         def note_end(*_: object) -> None:
             if not happened.done():
-                happened.set_exception(self._closed_error())
+                happened.set_exception(self.closed_error())
 
         self.listeners.add(event, note, only_once=True)
         for end in {"end", "terminated"} - {event}:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioredis_kit.cache.replies import copied
-from aioredis_kit.client.caching import NOTHING, tell
+from aioredis_kit.client.lenses import NOTHING, tell
 from aioredis_kit.client.plans import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aioredis_kit.cache.store import Entry
-    from aioredis_kit.client.caching import CachedCommands, Lens
+    from aioredis_kit.client.caching import CachedCommands
+    from aioredis_kit.client.lenses import Lens
     from aioredis_kit.client.plans import Plan
     from aioredis_kit.policy.commands import Arguments
 

@@ -4,9 +4,8 @@ Rules of this file:
 
 1. Between looking an entry up and beginning its load nothing awaits: whatever changes a key comes before or after
    both.
-2. A lens says what entries are found by. While nobody can be sure what connections are to be (a ``SELECT`` or ``AUTH``
-   is under way, the client is closed), it is blind: nothing is found, and commands go out as if there were no cache.
-3. Whoever waits for another's load never gets that one's trouble (cancellation, a deadline): it asks itself then.
+2. Whoever waits for another's load never gets that one's trouble (cancellation, a deadline): it asks itself then,
+   unless what it asks would by then be executed as another user or in another database.
 """
 
 from __future__ import annotations
@@ -22,11 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import DataError, RedisError
 
 from aioredis_kit._redispy import NEVER_DECODE
-from aioredis_kit.cache.options import CacheOptions
 from aioredis_kit.cache.replies import CONTAINERS, copied
-from aioredis_kit.cache.store import LOADING, NEVER, ClientSideCache
+from aioredis_kit.cache.store import LOADING, NEVER
+from aioredis_kit.client.lenses import NOTHING, tell
 from aioredis_kit.client.plans import PLAIN
-from aioredis_kit.exceptions import CommandTimeoutError, ConfigurationError, KitError, TimeoutDiagnosis, one_for_each
+from aioredis_kit.exceptions import (
+    CommandTimeoutError,
+    ConfigurationError,
+    KitError,
+    NotConnectedError,
+    TimeoutDiagnosis,
+    one_for_each,
+)
 from aioredis_kit.transport.command import Command, new_command
 from aioredis_kit.transport.units import Pair, Unit, new_pair, new_unit
 from aioredis_kit.wire.encoder import LARGE, join
@@ -37,135 +43,18 @@ if TYPE_CHECKING:
 
     from aioredis_kit.cache.store import Entry
     from aioredis_kit.client.commands import CommandClient
+    from aioredis_kit.client.lenses import Caching, Lens
     from aioredis_kit.client.plans import Plan
-    from aioredis_kit.lanes.endpoint import Endpoint
-    from aioredis_kit.lanes.equipment import Equipment
-    from aioredis_kit.policy.commands import Argument
 
 MOST_KEYS: Final = 16
 """Of so many keys it is asked when they end; a command with more is not cached."""
 _MOST_FOR_PAIR: Final = LARGE - 64
 """So large may be the text of what is sent as one of many, in bytes; its frame comes to that."""
-NOTHING: Final = object()
-"""What those get who waited for a load that had no outcome for them."""
+HITS_IN_A_ROW: Final = 1024
+"""After so many hits the event loop has a turn. None of them waits for anything: without it whoever reads until a value
+changes would keep the loop from ever hearing of the change."""
 _GONE: Final = -2
 """What ``PTTL`` says of a key that does not exist."""
-
-
-class Lens:
-    """Through which the commands of a view see the entries of their own kind.
-
-    Attributes:
-        suffix: What the keys of its entries end with, behind the command; ``None`` while it is blind.
-        decode: Whether replies are decoded.
-        ttl: How long replies are kept at most, in seconds.
-    """
-
-    __slots__ = ("decode", "suffix", "ttl")
-
-    def __init__(self, *, decode: bool, ttl: float) -> None:
-        self.suffix: bytes | None = None
-        self.decode = decode
-        self.ttl = ttl
-
-
-class Caching:
-    """A client's part in a cache.
-
-    Lifecycle: ``join`` and ``open`` when the client is opened; ``close`` when it has ended.
-
-    Attributes:
-        cache: The cache.
-        options: Its options.
-        is_optin: Whether only what is read through a view that asks for it is cached.
-    """
-
-    def __init__(self, cache: ClientSideCache, equipment: Equipment) -> None:
-        self.cache = cache
-        self.options = cache.options
-        self.is_optin = cache.options.mode == "optin"
-        self._equipment = equipment
-        self._to_bytes = equipment.encoder.to_bytes
-        self._lenses: dict[tuple[bool, float], Lens] = {}
-        self._endpoint: Endpoint | None = None
-        self._suspended = 0
-
-    @classmethod
-    def of(cls, equipment: Equipment) -> Caching | None:
-        """Return the part of a client that is made of this, if it has a cache."""
-        match equipment.options.client_side_cache:
-            case None:
-                return None
-            case CacheOptions() as options:
-                return cls(ClientSideCache(options), equipment)
-            case cache:
-                return cls(cache, equipment)
-
-    def lens(self, *, decode: bool, ttl: float | None) -> Lens:
-        """Return the lens of a view.
-
-        Args:
-            decode: Whether its replies are decoded.
-            ttl: How long it wants replies to be kept at most, in seconds.
-        """
-        of_all = math.inf if self.options.ttl is None else self.options.ttl
-        kind = (decode, of_all if ttl is None else min(ttl, of_all))
-        if kind not in self._lenses:
-            self._lenses[kind] = Lens(decode=decode, ttl=kind[1])
-            self._focus()
-        return self._lenses[kind]
-
-    def changed(self, key: Argument | None) -> None:
-        """Note that this client is about to change a key, or has; ``None``: perhaps any."""
-        self.cache.invalidate(None if key is None else self._to_bytes(key))
-
-    def join(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use the cache from now on.
-
-        Raises:
-            RuntimeError: Clients on another event loop use it.
-        """
-        self.cache.join(self, loop)
-
-    def open(self, endpoint: Endpoint) -> None:
-        """See what is cached of an endpoint."""
-        self._endpoint = endpoint
-        self._suspended = 0
-        self._focus()
-
-    def close(self) -> None:
-        """See nothing, and use the cache no more. Idempotent."""
-        self._endpoint = None
-        self._focus()
-        self.cache.leave(self)
-
-    def suspend(self) -> None:
-        """See nothing until ``resume``: what connections are to be is about to change."""
-        self._suspended += 1
-        self._focus()
-
-    def resume(self, endpoint: Endpoint) -> None:
-        """See what is cached for what the connections of an endpoint are now. What was read before is dropped."""
-        if endpoint is not self._endpoint:
-            return
-        self._suspended -= 1
-        for queue in endpoint.shared.queues:
-            self.cache.lose(queue)
-        self._focus()
-
-    def _focus(self) -> None:
-        endpoint = None if self._suspended else self._endpoint
-        for lens in self._lenses.values():
-            lens.suffix = None if endpoint is None else self._suffix(endpoint, lens)
-
-    def _suffix(self, endpoint: Endpoint, lens: Lens) -> bytes:
-        options, desired = self._equipment.options, endpoint.desired
-        user = None if desired.credentials is None else desired.credentials.username
-        provider = options.credential_provider
-        text = (options.encoding, options.encoding_errors) if lens.decode else None
-        who = (user, None if provider is None else id(provider))
-        # Bytes behind bytes, whose end is known, make one key: a tuple of both would be an object more for each entry.
-        return b"%d" % self.cache.space((str(self._equipment.dialler.address), desired.db, who, text, lens.ttl))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +99,7 @@ class CachedCommands:
         self._clock = view._core.equipment.clock  # noqa: SLF001  # as above
         self._to_bytes = view._core.equipment.encoder.to_bytes  # noqa: SLF001  # as above
         self._options = caching.options
+        self._caching = caching
         self.cache = self._cache = caching.cache
         self._entries = caching.cache.entries
         self._find = caching.cache.entries.get
@@ -239,6 +129,8 @@ class CachedCommands:
 
     async def _change(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         """Issue a write. What depends on its keys ends, before and behind it."""
+        if get_running_loop() is not self._core.loop:
+            self._core.check_home()  # a stranger does not touch what others are reading on their loop
         position = plan.only_key_at
         if position is not None and position < len(args):
             key = self._to_bytes(args[position])
@@ -273,13 +165,15 @@ class CachedCommands:
             self._cache.misses += 1
             reply = await self._load(args, payload, key, keys, lens, 0.0)
         elif (ends_at := entry.ends_at) == NEVER or ends_at > self._clock():
-            self._cache.hits += 1
+            self._cache.hits = hits = self._cache.hits + 1
             if self._touch is not None:
                 self._touch(key)
             reply = copied(entry.reply) if entry.is_copied else entry.reply
+            if not hits % HITS_IN_A_ROW:
+                await asyncio.sleep(0)
         else:
             self._cache.misses += 1
-            reply = await self._obtain(args, payload, entry.keys, lens)
+            reply = await self._obtain(args, payload, entry, lens)
         if plan.callback is None:
             return reply
         if options:
@@ -338,38 +232,47 @@ class CachedCommands:
 
     # Loads.
 
-    async def _obtain(self, args: tuple[Any, ...], payload: bytes, keys: tuple[bytes, ...], lens: Lens) -> Any:
+    async def _obtain(self, args: tuple[Any, ...], payload: bytes, entry: Entry, lens: Lens) -> Any:
         """Return the raw reply to a read whose entry has no valid one, from another caller's load or one of its own.
 
         Raises:
             RedisError: As ``CommandClient.execute_command``.
+            NotConnectedError: The other caller has gone, and what is sent now would be executed behind a later
+                ``SELECT`` or ``AUTH``.
 
         Cancellation:
             As there. Others who want the same load it themselves.
         """
-        deadline = 0.0
-        while (suffix := lens.suffix) is not None:
-            key = payload + suffix
-            entry = self._entries.get(key)
-            if entry is not None and entry.ends_at != LOADING:
-                if entry.ends_at > self._clock():
-                    return copied(entry.reply)
-                self._cache.expired(entry)
-                entry = None
-            if entry is None:
-                return await self._load(args, payload, key, keys, lens, deadline)
+        deadline, key = 0.0, entry.key
+        while True:
+            found = self._entries.get(key)
+            if found is not None and found.ends_at != LOADING:
+                if found.ends_at > self._clock():
+                    return copied(found.reply)
+                self._cache.expired(found)
+                found = None
+            if found is None:
+                return await self._load(args, payload, key, entry.keys, lens, deadline)
+            if self._caching.is_stuck(found):
+                return await self._load_alone(args, payload, lens, deadline)
             deadline = deadline or self._core.due(self._view._options)  # noqa: SLF001  # it is that view's first stage
-            reply = await self._join(entry, args, deadline)
+            reply = await self._join(found, args, deadline)
             if reply is NOTHING:
+                if lens.suffix is None or payload + lens.suffix != key:
+                    raise self._left_behind(args)
                 continue
             if isinstance(reply, Exception):
                 raise one_for_each(reply)
             return copied(reply)
-        loop = self._core.loop or self._core.admit()
+
+    async def _load_alone(self, args: tuple[Any, ...], payload: bytes, lens: Lens, deadline: float) -> Any:
+        """Send a read whose reply is not kept. See ``_obtain``."""
+        core = self._core
         options = self._view._options  # noqa: SLF001  # it is that view's first stage
-        alone = new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
-        reply = await self._core.send(alone)
-        return reply if type(reply) in PLAIN else await self._core.settle(alone, reply)
+        loop = core.loop or core.admit()
+        command = new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
+        reply = await core.send(command)
+        return reply if type(reply) in PLAIN else await core.settle(command, reply)
 
     @types.coroutine
     def _load(  # gathering them in an object costs 0.1 µs
@@ -492,13 +395,17 @@ class CachedCommands:
         """
         began, written = since
         ends_at = written + lens.ttl
+        for aside in asides[: self.place] if self.place else ():
+            if isinstance(aside, Exception):  # the server did not let us opt in
+                self._cache.drop(entry)
+                self._caching.refused("CLIENT CACHING", aside)
         for aside in asides[self.place :] if self.place else asides:
             if type(aside) is not int or (aside == _GONE and reply is not None):
                 self._cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
+                if isinstance(aside, Exception):
+                    self._caching.refused("PTTL", aside)
             elif aside >= 0:
                 ends_at = min(ends_at, written + aside / 1000)
-        if self.place and any(isinstance(aside, Exception) for aside in asides[: self.place]):
-            self._cache.drop(entry)  # the server did not let us opt in
         self._cache.store(entry, reply, source, ends_at, self._clock() - began)
 
     def give_up(self, entry: Entry, began: float) -> None:
@@ -512,7 +419,7 @@ class CachedCommands:
             CommandTimeoutError: Time was over before.
         """
         waiter = self._core.loop.create_future()
-        self._cache.joined.setdefault(entry, []).append(waiter)
+        self._cache.joined.setdefault(entry, {})[waiter] = None
         self._cache.joined_loads += 1
         try:
             async with asyncio.timeout(None if deadline == math.inf else deadline - self._clock()):
@@ -533,21 +440,21 @@ class CachedCommands:
                 f"{args[0]!s} was not answered within {timeout:g} s: it waited for the same command of another caller",
                 diagnosis=diagnosis,
             ) from None
+        finally:
+            if (others := self._cache.joined.get(entry)) is not None:  # a load may take long, and many come and go
+                others.pop(waiter, None)
 
-
-def tell(joined: dict[Entry, list[asyncio.Future[Any]]], entry: Entry, outcome: Any) -> None:
-    """Let those go on who waited for a load.
-
-    Args:
-        joined: Who they are.
-        entry: The entry of that load.
-        outcome: The reply, the error reply, or ``NOTHING``: they have to ask themselves.
-    """
-    for waiter in joined.pop(entry, ()):
-        if not waiter.done():
-            waiter.set_result(outcome)
+    def _left_behind(self, args: tuple[Any, ...]) -> KitError:
+        """Return why a read is not sent that has waited for another caller's, whose trouble it can't mend any more."""
+        if self._core.loop is None:  # it must not open a client again that was closed behind it
+            error: KitError = self._core.closed_error()
+            return error
+        return NotConnectedError(
+            f"{args[0]!s} waited for the same command of another caller, who has gone, and meanwhile a SELECT or AUTH "
+            "was issued, behind which it would be executed if it was sent now"
+        )
 
 
 def _is_refusal(error: BaseException) -> bool:
     """Whether the server has said so, and would say it to everybody."""
-    return isinstance(error, RedisError) and not isinstance(error, KitError)
+    return isinstance(error, RedisError | UnicodeDecodeError) and not isinstance(error, KitError)

@@ -26,7 +26,8 @@ class Observing:
         Args:
             event: ``connect``, ``ready``, ``reconnecting(retries, delay)``, ``error(exception)``, ``end``,
                 ``terminated(cause)``, ``credentials-renewed(expires_at)``, ``reauthenticated``,
-                ``ping-interval(latency)``, ``reply-orphaned(command, reply)`` or ``sharded-channel-moved(channel)``.
+                ``ping-interval(latency)``, ``reply-orphaned(command, reply)``, ``invalidate(key)`` (``None``: any key
+                may have changed) or ``sharded-channel-moved(channel)``.
             listener: A function or coroutine function. What it returns is awaited, unless it is a future or task.
 
         Raises:

@@ -247,10 +247,12 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         entries = self._read(stack, is_block=is_block)
         if not entries and not is_block:
             return []
+        changes = [entry for entry in entries if entry.plan.changes is not None]
+        if changes:
+            self._client._core.check_home()  # noqa: SLF001  # of the same family; a stranger ends nothing of others'
         session = self._watcher
         if self._needs_own(entries, is_block=is_block) and session is None:
             session = self._client.own_session()
-        changes = [entry for entry in entries if entry.plan.changes is not None]
         cached = self._client.cached_commands
         try:
             if cached is not None and session is None and not is_block:
@@ -313,7 +315,8 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
 
     async def _send_uncached(self, cached: CachedCommands, entries: Sequence[_Entry]) -> list[Any]:
         """Send what is not cached; return all replies."""
-        client, began = self._client, self._client._core.equipment.clock()  # noqa: SLF001  # of the same family
+        client = self._client
+        began = (await client.begin_units()).equipment.clock()  # a stranger is refused before he looks anything up
 
         def one_more(words: Arguments) -> _Entry:
             name = words[0]
@@ -324,7 +327,11 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         sent: Any = reads.sent
         try:
             reads.look_up(entries)
-            replies = await self._send(client, sent, is_block=False, dispatched=reads.dispatched) if sent else []
+            replies = []
+            if sent:
+                replies = await self._send(client, sent, is_block=False, dispatched=reads.dispatched)
+            else:  # whoever reads until something changes would keep the loop from ever hearing of it
+                await asyncio.sleep(0)
         except BaseException as error:  # whatever it was: raised again
             own = reads.fail(getattr(error, "replies", ()))
             if isinstance(error, KitError):

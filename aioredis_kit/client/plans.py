@@ -270,11 +270,9 @@ class Plans:
         """Tell which keys a command may change."""
         changed, traits = self.changed_key, self._commands.classify(args)
         assert changed is not None  # noqa: S101  # else nobody asks
-        if traits.may_change_anything:
-            changed(None)
-        elif not traits.is_readonly:
-            for key in traits.keys(args):
-                changed(key)
+        keys = traits.changed_keys(args)
+        for key in (None,) if keys is None else keys:
+            changed(key)
 
     def _prepare_each(self, args: Arguments) -> tuple[Arguments, Lane | None]:
         return split_name(args), self._detour(self._commands.classify(args))

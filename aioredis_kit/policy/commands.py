@@ -205,6 +205,15 @@ class CommandTraits:
         """Whether it may change keys that it doesn't name."""
         return not self.is_known or self.name in _CHANGES_ANYTHING
 
+    def changed_keys(self, args: Arguments) -> Arguments | None:
+        """Return the keys that it may change, as they were given; None for perhaps any."""
+        if self.is_readonly:
+            return ()
+        keys = self.keys(args)
+        # Scripts should name all keys that they use. Those that name none do not care, so who knows what they change.
+        is_careless = not keys and self.name in _SCRIPTS and not self.name.endswith("_RO")
+        return None if self.may_change_anything or is_careless else keys
+
     @property
     def only_key_at(self) -> int | None:
         """Where its only key is, counted from the name as 0, if it always has just one in the same place."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.transport.command import NOWHERE, Command, ignore
 from aioredis_kit.wire.encoder import size_of
-from aioredis_kit.wire.inflight import DONE, SILENT, UNWRITTEN, Slot
+from aioredis_kit.wire.inflight import DONE, SILENT, UNWRITTEN, WITHDRAWN, Slot
 
 if TYPE_CHECKING:
     import asyncio
@@ -192,6 +192,11 @@ class Pair(Command):
         """Forget the reply that has come, to be sent again."""
         if self.read.is_answered:
             del self.read.reply
+
+    def forget(self) -> None:
+        """See ``Command``. The read is not to be sent by itself: with it goes all of the pair."""
+        super().forget()
+        self.read.payload, self.read.state = b"", WITHDRAWN
 
     def again(self, loop: asyncio.AbstractEventLoop) -> Pair:
         """See ``Command``."""

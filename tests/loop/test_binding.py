@@ -278,6 +278,53 @@ def test_the_loop_was_closed_under_it(redis_url, use):
 
 
 @pytest.mark.pins("5.2", "P2")
+def test_the_loop_was_closed_under_clients_that_share_a_cache(redis_url):
+    """None of them is in the others' way, used or not; and what they had read is not found on the next loop."""
+    script = """
+        import asyncio, gc, logging, sys, warnings
+        from aioredis_kit import ClientSideCache, create_client
+
+        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
+        warnings.simplefilter("ignore", ResourceWarning)
+        cache = ClientSideCache()
+        clients = [create_client(sys.argv[1], client_side_cache=cache) for _ in range(3)]
+
+        async def leave():
+            for client in clients:
+                await client.set("k", "v")
+                assert await client.get("k") == b"v"
+            reads = [asyncio.create_task(client.get("other")) for client in clients for _ in range(3)]
+            await asyncio.sleep(0)
+            return reads
+
+        loop = asyncio.new_event_loop()
+        reads = loop.run_until_complete(leave())
+        loop.close()
+        assert any(cache.joined.values())
+        unraisable = []
+        sys.unraisablehook = unraisable.append
+        del reads, loop
+        gc.collect()
+
+        async def main():
+            for client in clients[:2]:
+                assert await client.get("k") == b"v"
+                await client.set("k", "v")
+            assert cache.stats().hits == 0
+            for client in clients[:2]:
+                await client.close()
+            clients.clear()
+            gc.collect()
+
+        asyncio.run(main())
+        assert not cache.entries
+        assert not [each for each in unraisable if not isinstance(each.exc_value, ResourceWarning)], unraisable
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
+@pytest.mark.pins("5.2", "P2")
 def test_the_loop_was_closed_under_it_in_the_middle_of_a_turn(redis_url):
     """What had been issued in that turn is dropped; what is issued on the next loop is answered."""
     script = """

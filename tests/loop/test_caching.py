@@ -15,6 +15,7 @@ from aioredis_kit.exceptions import (
     CommandTimeoutError,
     ConfigurationError,
     HandshakeError,
+    NotConnectedError,
 )
 from aioredis_kit.testing import resp
 from tests.support.observing import EventRecord, outcome, turns, until
@@ -92,6 +93,9 @@ async def test_a_read_behind_a_write_of_the_same_turn(server, client):
         (("FLUSHALL",), "abc"),
         (("MY.OWN", "a"), "abc"),
         (("EVAL", "…", "1", "b"), "b"),
+        (("EVAL", "…", "0"), "abc"),
+        (("FCALL", "f", 0), "abc"),
+        (("EVAL_RO", "…", "0"), ""),
         (("JSON.SET", "c", "$", "1"), "c"),
         (("CONFIG SET", "maxmemory", "0"), ""),
         (("PING",), ""),
@@ -100,7 +104,7 @@ async def test_a_read_behind_a_write_of_the_same_turn(server, client):
     ids=lambda value: value[0] if isinstance(value, tuple) else value,
 )
 async def test_what_own_writes_end(server, client, command, ended):
-    """What depends on their keys; of a command that nobody knows, everything."""
+    """What depends on their keys; of a command that nobody knows, and of a script that names no keys, everything."""
     for key in "abc":
         await client.get(key)
     server.on(command[0].split()[0], resp.integer(1))
@@ -108,6 +112,25 @@ async def test_what_own_writes_end(server, client, command, ended):
     for key in "abc":
         await client.get(key)
     assert "".join(key for _, key in sent(server, "GET")[3:]) == ended
+
+
+@pytest.mark.parametrize("kind", ["command", "pipeline"])
+async def test_who_reads_until_a_value_changes(server, client, kind):
+    """Hits wait for nothing, but they do not keep the loop from hearing of the change for ever."""
+
+    async def read():
+        if kind == "command":
+            return await client.get("k")
+        return (await client.pipeline(transaction=False).get("k").execute())[0]
+
+    await read()
+    server.on("GET", resp.bulk("new"))
+    server.connections[0].send(invalidation("k"))
+    for _ in range(100_000):
+        if await read() == b"new":
+            break
+    else:
+        raise AssertionError("the change was never seen")
 
 
 async def test_missing_keys_are_kept_too(server, client):
@@ -314,6 +337,31 @@ async def test_they_share_an_error_reply(server, client):
     assert len(sent(server, "GET")) == 2
 
 
+@pytest.mark.pins("4.16")
+async def test_they_share_what_can_not_be_decoded(server, make_client):
+    client = await make_client(client_side_cache=LASTING, decode_responses=True).connect()
+    server.on("GET", resp.bulk(b"\xff"))
+    errors = await asyncio.gather(*(outcome(client.get("k")) for _ in range(3)))
+    assert [type(error) for error in errors] == [UnicodeDecodeError] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len(sent(server, "GET")) == 1
+    assert stats(client).entries == 0
+
+
+@pytest.mark.pins("P5")
+async def test_of_those_who_waited_in_vain_nothing_is_left(server, client):
+    server.on("GET", None)
+    read = asyncio.create_task(client.get("k"))
+    await server.wait_for_command("GET")
+    hasty = client.with_options(command_timeout=0.01)
+    assert {type(each) for each in await asyncio.gather(*(outcome(hasty.get("k")) for _ in range(10)))} == {
+        CommandTimeoutError
+    }
+    assert not any(client.client_side_cache.joined.values())
+    server.connections[0].send(resp.bulk("v"))
+    assert await read == b"v"
+
+
 @pytest.mark.parametrize("which", ["the first", "another"])
 async def test_one_callers_cancellation_is_its_own(server, client, which):
     server.on("GET", None)
@@ -361,6 +409,43 @@ async def test_what_the_server_did_not_do_is_tried_again(server, client):
     server.on("GET", *[resp.error("LOADING not yet")] * 2, resp.bulk("v"))
     assert await asyncio.gather(*(client.get("k") for _ in range(3))) == [b"v"] * 3
     assert await client.get("k") == b"v"
+
+
+@pytest.mark.pins("P1")
+@pytest.mark.parametrize("joined", [1, 2])
+async def test_those_who_wait_never_get_what_is_in_another_database(server, client, joined):
+    """The one whose command it was has gone; what is sent now goes out behind the SELECT that came after them."""
+    server.on("SELECT", resp.simple("OK"))
+    server.on("GET", None)
+    gone = asyncio.create_task(client.get("k"))
+    await server.wait_for_command("GET")
+    reads = [asyncio.create_task(outcome(client.get("k"))) for _ in range(joined)]
+    await turns()
+    select = asyncio.create_task(client.select(1))
+    await turns()
+    server.on("GET", resp.bulk("of db 1"))
+    gone.cancel()
+    await turns()
+    server.connections[0].send(resp.bulk("of db 0"))
+    await select
+    for error in await asyncio.gather(*reads):
+        assert isinstance(error, NotConnectedError)
+        assert not error.maybe_executed
+    assert sent(server, "GET", "SELECT") == [("GET", "k"), ("SELECT", "1")]
+    assert [await client.get("k") for _ in range(2)] == [b"of db 1"] * 2
+    assert (stats(client).hits, stats(client).entries) == (1, 1)
+
+
+@pytest.mark.pins("P6")
+async def test_those_who_wait_do_not_open_a_client_that_was_closed(server, make_client):
+    client = await make_client(client_side_cache=LASTING, close_timeout=0.01).connect()
+    server.on("GET", None)
+    reads = [asyncio.create_task(outcome(client.get("k"))) for _ in range(3)]
+    await server.wait_for_command("GET")
+    await client.aclose()
+    for error in await asyncio.gather(*reads):
+        assert isinstance(error, ClientClosedError)
+    assert not client.is_open
 
 
 @pytest.mark.pins("P6")
@@ -516,6 +601,35 @@ async def test_clients_that_share_a_cache(server, make_client):
     assert cache.stats().entries == 1
 
 
+@pytest.mark.parametrize("began", ["before the loss", "behind it"])
+async def test_nobody_waits_for_the_connection_of_another_client(server, make_client, began):
+    """A load of a client that is not connected is of use to none but itself."""
+    cache = ClientSideCache(LASTING)
+    first = await make_client(client_side_cache=cache, reconnect_strategy=60.0).connect()
+    second = await make_client(client_side_cache=cache).connect()
+
+    async def lose():
+        server.on("GET", resp.bulk("v"))
+        server.connections[0].close()
+        await until(lambda: not first.is_ready)
+
+    if began == "behind it":
+        await lose()
+    server.on("GET", None)
+    stuck = asyncio.create_task(outcome(first.get("k")))
+    await turns()
+    server.on("GET", resp.bulk("v"))
+    read = asyncio.create_task(second.get("k"))
+    if began == "before the loss":
+        await turns()
+        assert cache.stats().joined_loads == 1
+        await lose()
+    assert await asyncio.wait_for(read, 1) == b"v"
+    assert not stuck.done()
+    first.destroy()
+    assert isinstance(await stuck, ClientClosedError)
+
+
 @pytest.mark.parametrize("options", [{"db": 1}, {"username": "u", "password": "s3cret-word"}], ids=["db", "user"])
 async def test_those_of_another_kind_see_nothing_of_it(server, make_client, options):
     cache = ClientSideCache(LASTING)
@@ -631,12 +745,15 @@ async def test_opting_in_over_the_loss_of_the_connection(server, make_client):
     assert sent(server, "CLIENT")[-1] == ("CLIENT", "CACHING", "YES")
 
 
-async def test_a_server_that_does_not_let_us_opt_in(server, make_client):
+async def test_a_server_that_does_not_let_us_opt_in(server, make_client, caplog):
     client = await make_client(client_side_cache=CacheOptions(mode="optin")).connect()
     server.on("CLIENT CACHING", resp.error("ERR CLIENT CACHING can be called only when …"))
     view = client.with_options(cache=True)
     assert [await view.get("k") for _ in range(2)] == [b"k"] * 2
     assert len(sent(server, "GET")) == 2
+    assert (
+        caplog.text.count("refuses CLIENT CACHING (ERR), without which nothing is cached: let its ACL allow it\n") == 1
+    )
 
 
 async def test_keys_of_other_prefixes_are_not_cached(server, make_client):
@@ -662,6 +779,15 @@ async def test_a_view_with_a_time_of_its_own(clock, server, client):
     await client.get("k")
     assert len(sent(server, "GET")) == 3
     assert stats(client).evictions == 1
+
+
+@pytest.mark.pins("P5")
+async def test_of_views_with_a_time_of_their_own_nothing_is_left(server, client):
+    for number in range(1, 1000):
+        await client.with_options(cache=number / 7).get("k")
+    assert len(client._core.caching._lenses) == 1
+    client.client_side_cache.clear()
+    assert len(client.client_side_cache._spaces) == 1
 
 
 @pytest.mark.parametrize("cache", ["yes", -1, 0])
@@ -706,6 +832,21 @@ async def test_an_entry_ends_with_its_key(clock, server, expiring):
     assert stats(expiring).evictions == 1
 
 
+@pytest.mark.pins("P1", "4.7")
+async def test_a_read_whose_caller_has_gone_before_it_was_written(server, expiring):
+    """Neither it nor the question behind it is sent, and the others get their own replies."""
+    server.on("PTTL", resp.integer(7))
+    first, gone, other = (asyncio.create_task(expiring.get(key)) for key in ("first", "gone", "k"))
+    asyncio.get_running_loop().call_soon(
+        gone.cancel
+    )  # in the turn in which they are issued; the first has left by then
+    await asyncio.wait((first, gone, other))
+    assert (await first, await other) == (b"first", b"k")
+    assert gone.cancelled()
+    assert [key for _, key in sent(server, "GET", "PTTL")] == ["first", "first", "k", "k"]
+    assert await expiring.with_options(cache=False).get("another") == b"another"
+
+
 async def test_a_key_that_ended_in_between(server, expiring):
     """Nobody knows what was read."""
     server.on("PTTL", resp.integer(-2))
@@ -744,11 +885,16 @@ async def test_of_many_keys_nobody_asks(server, expiring):
     assert len(sent(server, "PTTL")) == 16
 
 
-async def test_whoever_may_not_ask_gets_no_cache(server, expiring):
-    server.on("PTTL", resp.error("NOPERM no"))
-    for _ in range(2):
+async def test_whoever_may_not_ask_gets_no_cache(server, expiring, caplog):
+    """And is told, once: a cache that is of no use is never so in silence."""
+    server.on("PTTL", resp.error("LOADING not yet"), resp.error("NOPERM no"))
+    for _ in range(3):
         assert await expiring.get("k") == b"k"
-    assert len(sent(server, "GET")) == 2
+    assert len(sent(server, "GET")) == 3
+    assert (
+        caplog.text.count("refuses PTTL (NOPERM), without which nothing is cached: let its ACL allow it, or set") == 1
+    )
+    assert "LOADING" not in caplog.text
 
 
 async def test_an_error_with_the_question_behind_it(server, expiring):
@@ -952,6 +1098,30 @@ async def test_another_user_sees_nothing_of_what_was_read(clock, server, make_cl
     await until(lambda: sent(server, "AUTH"))
     await client.get("k")
     assert len(sent(server, "GET")) == 2
+
+
+@pytest.mark.parametrize("is_write", [False, True], ids=["read", "write"])
+@pytest.mark.parametrize("kind", ["command", "pipeline", "transaction"])
+async def test_a_stranger_neither_reads_nor_ends_what_is_cached(server, client, kind, is_write):
+    """He is refused, whatever is cached; and never touches what the client's own loop may just be looking at."""
+    await client.get("k")
+
+    async def use():
+        commands = client if kind == "command" else client.pipeline(transaction=kind == "transaction")
+        called = commands.set("k", "v") if is_write else commands.get("k")
+        return await outcome(called if kind == "command" else commands.execute())
+
+    error = await asyncio.to_thread(lambda: asyncio.run(use()))
+    assert isinstance(error, RuntimeError)
+    assert "belongs to the event loop" in str(error)
+    assert (stats(client).entries, stats(client).hits, stats(client).misses) == (1, 0, 1)
+
+
+async def test_the_first_pipeline_of_a_client_is_cached(server, make_client):
+    client = make_client(client_side_cache=LASTING)
+    for _ in range(2):
+        assert await client.pipeline(transaction=False).get("k").execute() == [b"k"]
+    assert len(sent(server, "GET")) == 1
 
 
 async def test_on_another_event_loop(server, make_client):

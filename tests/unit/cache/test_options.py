@@ -15,6 +15,7 @@ def test_values_are_read():
     options = CacheOptions(mode="broadcast", prefixes=["user:", b"flag:"], ttl=timedelta(minutes=1))
     assert options.prefixes == (b"user:", b"flag:")
     assert options.ttl == 60.0
+    assert CacheOptions(mode="broadcast", prefixes=["a", b"a", "b"]).prefixes == (b"a", b"b")
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,10 @@ def test_values_are_read():
         ({"prefixes": ("",), "mode": "broadcast"}, "CacheOptions.prefixes must be several prefixes of keys"),
         ({"prefixes": (1,), "mode": "broadcast"}, "CacheOptions.prefixes must be several prefixes of keys"),
         ({"prefixes": ("a",)}, "CacheOptions.prefixes is of use with mode='broadcast' alone, and mode is 'default'"),
+        (
+            {"prefixes": ("user:1", "flag:", "user:"), "mode": "broadcast"},
+            "CacheOptions.prefixes must not overlap, which no server takes: b'user:1' begins with b'user:'",
+        ),
         ({"max_entries": 0}, "CacheOptions.max_entries must be a whole number"),
         ({"max_bytes": 1.5}, "CacheOptions.max_bytes must be a whole number"),
         ({"ttl": 0}, "CacheOptions.ttl must be a finite number of seconds"),

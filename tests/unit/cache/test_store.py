@@ -249,6 +249,16 @@ def test_one_event_loop_at_a_time():
     cache.join("two", "other loop")
 
 
+def test_those_of_an_event_loop_that_is_over_are_in_nobodys_way():
+    """Nor is anything left of what they had read: nobody would tell any more that it has changed."""
+    cache = make()
+    cache.join("one", "loop")
+    store(cache, "a")
+    cache.join("two", "other loop", has_ended=lambda loop: loop == "loop")
+    assert not cache.entries
+    cache.join("three", "other loop")
+
+
 # -- all of it --------------------------------------------------------------------------------------
 
 STEPS = st.lists(

@@ -596,3 +596,21 @@ def test_the_table_loads_in_a_fresh_interpreter_and_nothing_with_it():
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"asyncio", "socket", "hiredis", "anyio"} & set(loaded.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "keys"),
+    [
+        (("GET", "a"), ()),
+        (("MSET", "a", 1, "b", 2), ("a", "b")),
+        (("EVAL", "…", 1, "a"), ("a",)),
+        (("EVAL", "…", 0, "a"), None),
+        (("FCALL", "f", 0), None),
+        (("FCALL_RO", "f", 0), ()),
+        (("FLUSHDB",), None),
+        (("NOBODY.KNOWS", "a"), None),
+    ],
+    ids=lambda value: value[0] if value and value[0].isupper() else "",
+)
+def test_what_a_command_may_change(args, keys):
+    assert CommandTable().classify(args).changed_keys(args) == keys
