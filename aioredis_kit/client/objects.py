@@ -52,8 +52,10 @@ class Objects:
             thread_local: Whether the token is known to the thread alone that acquired it.
             raise_on_release_error: Whether the end of ``async with`` raises if it was not owned any more.
         """
+        # Who owns it is not for a cache to say.
+        client = self if self.cached_commands is None else self.with_options(cache=False)
         return (lock_class or Lock)(
-            self,
+            client,
             name,
             timeout=timeout,
             sleep=sleep,

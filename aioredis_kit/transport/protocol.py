@@ -108,6 +108,10 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the end on."""
+        if exc is not None:
+            # It may have been raised beneath a caller's own write. That it is the cause of what others are told later
+            # must not keep that caller's frames alive, and all that is in them.
+            exc.__traceback__ = None
         self._owner.hung_up(exc)
         self._owner.closed()
 

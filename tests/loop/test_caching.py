@@ -1166,3 +1166,10 @@ async def test_after_trouble_it_is_of_use_again(server, client, trouble):
     for _ in range(3):
         await client.get("another")
     assert len(sent(server, "GET")) == before + 1
+
+
+async def test_locks_are_not_read_from_the_cache(server, client):
+    lock = client.lock("l")
+    for _ in range(2):
+        assert await lock.locked()
+    assert len(sent(server, "GET")) == 2

@@ -7,10 +7,11 @@ import gc
 import sys
 import threading
 import warnings
+import weakref
 
 import pytest
 
-from aioredis_kit import create_client
+from aioredis_kit import ConnectionLostError, create_client
 from tests.support.observing import job_tasks, outcome, sockets_to, until
 
 
@@ -110,3 +111,38 @@ async def test_nothing_of_a_client_refers_to_it(peer):
     finally:
         gc.enable()
     await until(lambda: not job_tasks())
+
+
+async def test_an_error_beneath_a_callers_write_does_not_keep_the_caller_alive(client):
+    """asyncio's error has the frames of whoever wrote; it is the cause of what is kept for long."""
+
+    class Local:
+        """What a caller has in its frame."""
+
+    class Broken:
+        """The transport's socket, whose connection has just been reset."""
+
+        def __init__(self, sock):
+            self._sock = sock
+
+        def send(self, data):
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+        def __getattr__(self, name):
+            return getattr(self._sock, name)
+
+    async def call():
+        mine = Local()
+        remembered.append(weakref.ref(mine))
+        with pytest.raises(ConnectionLostError):
+            await client.with_options(retry_unanswered="never").get("k")
+
+    remembered = []
+    connection = client._core.route(()).shared.queues[0].connection
+    transport = connection._transport
+    transport._sock = Broken(transport._sock)
+    await asyncio.create_task(call())
+    kept = connection.failure
+    assert isinstance(kept.__cause__, ConnectionResetError)
+    gc.collect()
+    assert remembered[0]() is None
