@@ -16,7 +16,7 @@ WINDOW = 50
 
 
 @pytest.mark.pins("P1", "P3", "P4", "4.10", "4.11")
-@pytest.mark.parametrize("connections", [1, 4])
+@pytest.mark.parametrize("connections", [pytest.param(1, marks=pytest.mark.only_long), 4])
 async def test_what_is_in_each_list_is_ascending(server, rng, is_long, connections):
     """With one shared connection and with several. What was acknowledged is there, once."""
     seconds = 60 if is_long else 1.5

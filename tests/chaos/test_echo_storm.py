@@ -248,7 +248,10 @@ def growth(samples):
 @pytest.mark.pins("P1", "P2", "P6", "4.8", "4.10", "4.11")
 @pytest.mark.parametrize(
     ("limits", "seconds", "least"),
-    [pytest.param({}, 60.0, 100_000, id="wide"), pytest.param(NARROW, 20.0, 10_000, id="narrow")],
+    [
+        pytest.param({}, 60.0, 100_000, id="wide"),
+        pytest.param(NARROW, 20.0, 10_000, id="narrow", marks=pytest.mark.only_long),
+    ],
 )
 async def test_each_caller_gets_its_own_reply_or_none(server, rng, resident_bytes, is_long, limits, seconds, least):
     """Whatever happens to the connections, no reply reaches another caller, and each command ends once and in time."""

@@ -54,7 +54,7 @@ async def push_until_ready(client):
 
 
 @pytest.mark.pins("4.2", "4.3", "4.7", "5.3", "P4")
-@pytest.mark.parametrize("was_connected", [False, True])
+@pytest.mark.parametrize("was_connected", [pytest.param(False, marks=pytest.mark.only_long), True])
 async def test_a_loading_server_fails_nothing_that_has_time(server, seconds, was_connected):
     """Commands wait until the data is loaded, on one connection and in order; those with less time aren't executed."""
     events = Counter()

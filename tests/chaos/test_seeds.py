@@ -14,7 +14,13 @@ from tests.chaos.harness.workloads import WORKLOADS
 
 
 @pytest.mark.pins("P1", "P2", "P3", "P6")
-@pytest.mark.parametrize("workload", sorted(WORKLOADS))
+@pytest.mark.parametrize(
+    "workload",
+    [
+        pytest.param(name, marks=() if name in {"Echoes", "Queues", "CachedReads"} else pytest.mark.only_long)
+        for name in sorted(WORKLOADS)
+    ],
+)
 async def test_nothing_is_wrong_under_faults(workload, rng, is_long):
     """Some seeds of each workload; ``python -m tests.chaos --first … --seeds 1`` plays one again."""
     for _ in range(14 if is_long else 1):

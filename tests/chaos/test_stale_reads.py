@@ -239,7 +239,7 @@ def late_server():
     [
         pytest.param(cache, connections, id=f"{name}-{connections}", marks=marks)
         for name, cache in MODES.items()
-        for connections, marks in ((1, pytest.mark.only_long if name != "default" else ()), (3, ()))
+        for connections, marks in ((1, pytest.mark.only_long), (3, pytest.mark.only_long if name == "small" else ()))
     ],
 )
 async def test_no_read_is_older_than_what_is_known(late_server, rng, is_long, cache, connections):

@@ -101,7 +101,7 @@ class Storm:
 
 
 @pytest.mark.pins("P1", "P4", "case-36")
-@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("connections", [pytest.param(1, marks=pytest.mark.only_long), 3])
 async def test_no_command_runs_in_another_state(server, rng, is_long, connections):
     """Nor is one of those sent again that may be."""
     seconds = 60 if is_long else 1.2

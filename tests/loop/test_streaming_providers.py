@@ -214,6 +214,7 @@ class Broken(SimpleToken):
         raise ValueError("s3cret")
 
 
+@pytest.mark.shows_secrets("cause", reason="what the provider raises has one in its text")
 @pytest.mark.parametrize(
     "token",
     [

@@ -155,6 +155,7 @@ async def test_credentials_that_never_end_after_a_token(clock, peer, source, cli
     assert len(peer.connections) == 1
 
 
+@pytest.mark.ordinary_secrets(reason="it has letters that ASCII lacks")
 async def test_a_token_that_this_client_can_not_encode(clock, peer, source, make_client):
     """The connection lives on with the old one, until that has all but ended."""
     options = {"credential_provider": source.provider, "encoding": "ascii", "ping_interval": None}

@@ -34,6 +34,7 @@ def _run(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     return report, ended.stdout
 
 
+@pytest.mark.only_long
 def test_speed_has_all_rounds_of_each_cell_and_a_verdict_per_bound(tmp_path: Path) -> None:
     """Each client runs each cell, and each bound is held against the cells that it speaks about."""
     cells = "--callers 1 100 --loops asyncio --workloads get set --rounds 2 --seconds 0.02"

@@ -19,6 +19,8 @@ MODES = [
     for options in ({}, {"mode": "optin"}, {"mode": "broadcast"}, {"key_expiry": False})
 ]
 
+LONG = pytest.mark.only_long
+
 
 def cached_client(url, *, cache, **options):
     """A client that caches, in whatever mode."""
@@ -58,7 +60,9 @@ async def quiet(client, other):
 
 @pytest.mark.pins("P1")
 @pytest.mark.parametrize("kind", ["commands", "pipelines"])
-@pytest.mark.parametrize("cache", MODES)
+@pytest.mark.parametrize(
+    "cache", [MODES[0], *(pytest.param(*each.values, id=each.id, marks=LONG) for each in MODES[1:])]
+)
 @pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
 async def test_the_same_response(redis_url, options, cache, kind):
     """As from redis-py without a cache; each command twice, the second time perhaps from the cache."""

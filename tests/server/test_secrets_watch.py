@@ -115,6 +115,7 @@ def test_whatever_shows_a_secret_fails_the_run(run):
 
 
 @pytest.mark.pins("P7")
+@pytest.mark.only_long
 def test_what_can_not_be_looked_for_fails_the_run(run):
     """Also if a single one of the tests is run."""
     passwords = ["pw", "default", "123456"]
@@ -125,6 +126,7 @@ def test_what_can_not_be_looked_for_fails_the_run(run):
 
 
 @pytest.mark.pins("P7")
+@pytest.mark.only_long
 def test_what_is_marked_or_harmless_fails_nothing(run):
     result = run("".join(text.format(number) for number, text in enumerate(HARMLESS.values())))
     result.assert_outcomes(passed=len(HARMLESS))

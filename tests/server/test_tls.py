@@ -134,6 +134,7 @@ async def test_a_name_in_another_spelling(server, name):
     await serves(server.url, tls=TLSOptions(ca_file=str(server.tls.ca), server_hostname=name))
 
 
+@pytest.mark.only_long
 async def test_a_certificate_for_another_name_that_comes_late(binary, files):
     """To ask for its names takes no more than the time that is left: the error says what failed, with them or not."""
     with RedisServer(binary=binary, tls=files("redis.example.com")) as server:
@@ -158,7 +159,7 @@ async def test_a_server_that_asks_for_certificates(binary, files):
         assert not client.is_open
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.only_long)])
 def run(request):
     """A function that runs a coroutine on a loop of that kind; no job and no unhandled exception may be left."""
     factory = pytest.importorskip("uvloop").new_event_loop if request.param == "uvloop" else asyncio.new_event_loop

@@ -24,7 +24,7 @@ from aioredis_kit.wire.inflight import DONE, Slot
 from aioredis_kit.wire.machine import Machine, Mode, State
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.resp"))
-EXAMPLES = int(os.environ.get("AIOREDIS_KIT_FUZZ_EXAMPLES", "10000"))
+EXAMPLES = int(os.environ.get("AIOREDIS_KIT_FUZZ_EXAMPLES", "3000"))
 EXAMPLES_SHORT = 150
 IN_FLIGHT = 6
 MOST_BYTES = 4096
