@@ -347,8 +347,9 @@ class Tokens(Counters):
         self.service = TokenService(self.world.admin, 0.6)
         self.client = self.world.client(connections=2, credential_provider=self.service)
 
-    async def settle(self):
-        await self.service.stop()
+    async def check(self):
+        await self.service.stop()  # when no client asks for tokens any more
+        return await super().check()
 
 
 class SeveralKinds(Workload):

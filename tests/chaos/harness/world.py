@@ -133,7 +133,10 @@ class World:
         return call
 
     async def _cancelled_sometime(self, make):
-        task = asyncio.create_task(make())
+        async def begun():  # or what redis-py's methods have made before would never be awaited
+            return await make()
+
+        task = asyncio.create_task(begun())
         for _ in range(self.rng.choice((0, 0, 1, 1, 2, 3, 4, 6, 10, 50))):
             await asyncio.sleep(0)
             if task.done():
