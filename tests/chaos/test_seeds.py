@@ -23,7 +23,7 @@ from tests.chaos.harness.workloads import WORKLOADS
 )
 async def test_nothing_is_wrong_under_faults(workload, rng, is_long):
     """Some seeds of each workload; ``python -m tests.chaos --first … --seeds 1`` plays one again."""
-    for _ in range(14 if is_long else 1):
+    for _ in range(6 if is_long else 1):
         seed = rng.randrange(10**9)
         report = await run_seed(seed, workload=workload, seconds=0.7 if is_long else 0.3)
         assert not report.wrong, (
@@ -35,11 +35,10 @@ async def test_nothing_is_wrong_under_faults(workload, rng, is_long):
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 async def test_each_fault_alone(fault, rng):
     fit = sorted(name for name, kind in WORKLOADS.items() if fault not in kind.unfit)
-    for workload in rng.sample(fit, 3):
-        seed = rng.randrange(10**9)
-        report = await run_seed(seed, workload=workload, faults=[fault])
-        assert report.faults
-        assert not report.wrong, report
+    seed = rng.randrange(10**9)
+    report = await run_seed(seed, workload=rng.choice(fit), faults=[fault])
+    assert report.faults
+    assert not report.wrong, report
 
 
 # -- planted bugs -----------------------------------------------------------------------------------
