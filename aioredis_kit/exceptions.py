@@ -248,23 +248,23 @@ class TimeoutDiagnosis:
 
     Attributes:
         timeout: How long the command was allowed to take, in seconds.
+        state: State of the connection when the deadline passed.
         queued: How long it waited to be written, in seconds.
         in_flight: How long it waited for its reply after that, in seconds.
         commands_ahead: Commands before it: in the queue if unwritten, else on the wire.
         bytes_ahead: The size of those commands, in bytes.
         bytes_read: Bytes read on its connection since it was written, or since the call.
-        state: State of the connection when the deadline passed.
         lag: How late the event loop ran the deadline's timer, in seconds.
     """
 
     timeout: float
-    queued: float
-    in_flight: float
-    commands_ahead: int
-    bytes_ahead: int
-    bytes_read: int
     state: str
-    lag: float
+    queued: float = 0.0
+    in_flight: float = 0.0
+    commands_ahead: int = 0
+    bytes_ahead: int = 0
+    bytes_read: int = 0
+    lag: float = 0.0
 
 
 class CommandTimeoutError(KitError, redis.TimeoutError, builtins.TimeoutError):

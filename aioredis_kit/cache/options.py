@@ -50,7 +50,8 @@ class CacheOptions:
         key_expiry: Whether the server is asked with each read when its keys end, so that the reply ends with them:
             servers announce that late. ``False`` where no key expires, or where being late is fine.
         cacheable: Called with a command (a tuple, its name first); whether it may be cached. Only those are asked about
-            that could be: they read keys, and their replies depend on nothing else. ``None``: all of them.
+            that could be: they read keys, and their replies depend on nothing else. What it raises is raised to who
+            has issued the command, which is not sent. ``None``: all of them.
 
     Raises:
         ConfigurationError: A value is of another type or out of range, or two exclude each other.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import types
-from asyncio import get_running_loop
+from asyncio import _get_running_loop  # which raises nothing in a forked child: there is none of this process's
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -100,7 +100,7 @@ class CachedCommands:
         self._to_bytes = view._core.equipment.encoder.to_bytes  # noqa: SLF001  # as above
         self._options = caching.options
         self._caching = caching
-        self.cache = self._cache = caching.cache
+        self.cache = caching.cache
         self._entries = caching.cache.entries
         self._find = caching.cache.entries.get
         self._touch = caching.cache.entries.move_to_end if caching.cache.is_lru else None
@@ -129,12 +129,12 @@ class CachedCommands:
 
     async def _change(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         """Issue a write. What depends on its keys ends, before and behind it."""
-        if get_running_loop() is not self._core.loop:
+        if _get_running_loop() is not self._core.loop:
             self._core.check_home()  # a stranger does not touch what others are reading on their loop
         position = plan.only_key_at
         if position is not None and position < len(args):
             key = self._to_bytes(args[position])
-            invalidate = self._cache.invalidate
+            invalidate = self.cache.invalidate
             invalidate(key)
             try:
                 return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
@@ -155,24 +155,24 @@ class CachedCommands:
             key = payload + lens.suffix
         except TypeError:  # it is blind; or this is a large command, in pieces
             return await self._read_blindly(plan, args, options)
-        if get_running_loop() is not self._core.loop:
+        if _get_running_loop() is not self._core.loop:
             return await self._read_blindly(plan, args, options)
         entry = self._find(key)
         if entry is None:
             keys = self.keys(plan, args)
             if keys is None:
                 return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
-            self._cache.misses += 1
+            self.cache.misses += 1
             reply = await self._load(args, payload, key, keys, lens, 0.0)
         elif (ends_at := entry.ends_at) == NEVER or ends_at > self._clock():
-            self._cache.hits = hits = self._cache.hits + 1
+            self.cache.hits = hits = self.cache.hits + 1
             if self._touch is not None:
                 self._touch(key)
             reply = copied(entry.reply) if entry.is_copied else entry.reply
             if not hits % HITS_IN_A_ROW:
                 await asyncio.sleep(0)
         else:
-            self._cache.misses += 1
+            self.cache.misses += 1
             reply = await self._obtain(args, payload, entry, lens)
         if plan.callback is None:
             return reply
@@ -220,15 +220,15 @@ class CachedCommands:
         entry = self._entries.get(key)
         if entry is not None and entry.ends_at != LOADING:
             if entry.ends_at > self._clock():
-                self._cache.hits += 1
+                self.cache.hits += 1
                 if self._touch is not None:
                     self._touch(key)
                 return Look(lens, reply=(copied(entry.reply),))
-            self._cache.expired(entry)
-        self._cache.misses += 1
+            self.cache.expired(entry)
+        self.cache.misses += 1
         if entry is not None and entry.is_kept:  # somebody else's load, for which the others had to wait
             return Look(lens)
-        return Look(lens, entry=self._cache.begin(key, keys))
+        return Look(lens, entry=self.cache.begin(key, keys))
 
     # Loads.
 
@@ -249,7 +249,7 @@ class CachedCommands:
             if found is not None and found.ends_at != LOADING:
                 if found.ends_at > self._clock():
                     return copied(found.reply)
-                self._cache.expired(found)
+                self.cache.expired(found)
                 found = None
             if found is None:
                 return await self._load(args, payload, key, entry.keys, lens, deadline)
@@ -286,7 +286,7 @@ class CachedCommands:
     ) -> Generator[Any, Any, Any]:
         """Send a read; keep its reply. See ``_obtain``."""
         # The path of every miss: a generator that is its own ``wait``, and unrolled like ``CommandClient._execute``.
-        core, cache = self._core, self._cache
+        core, cache = self._core, self.cache
         command = self._make(core.loop or core.admit(), args, payload, keys, lens)
         command.deadline = deadline
         entry = cache.begin(key, keys)
@@ -397,20 +397,20 @@ class CachedCommands:
         ends_at = written + lens.ttl
         for aside in asides[: self.place] if self.place else ():
             if isinstance(aside, Exception):  # the server did not let us opt in
-                self._cache.drop(entry)
+                self.cache.drop(entry)
                 self._caching.refused("CLIENT CACHING", aside)
         for aside in asides[self.place :] if self.place else asides:
             if type(aside) is not int or (aside == _GONE and reply is not None):
-                self._cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
+                self.cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
                 if isinstance(aside, Exception):
                     self._caching.refused("PTTL", aside)
             elif aside >= 0:
                 ends_at = min(ends_at, written + aside / 1000)
-        self._cache.store(entry, reply, source, ends_at, self._clock() - began)
+        self.cache.store(entry, reply, source, ends_at, self._clock() - began)
 
     def give_up(self, entry: Entry, began: float) -> None:
         """Note that a load that began then has failed."""
-        self._cache.fail(entry, load_time=self._clock() - began)
+        self.cache.fail(entry, load_time=self._clock() - began)
 
     async def _join(self, entry: Entry, args: tuple[Any, ...], deadline: float) -> Any:
         """Wait for the load of another caller; return the reply, the error reply, or ``NOTHING`` that could be shared.
@@ -419,8 +419,8 @@ class CachedCommands:
             CommandTimeoutError: Time was over before.
         """
         waiter = self._core.loop.create_future()
-        self._cache.joined.setdefault(entry, {})[waiter] = None
-        self._cache.joined_loads += 1
+        self.cache.joined.setdefault(entry, {})[waiter] = None
+        self.cache.joined_loads += 1
         try:
             async with asyncio.timeout(None if deadline == math.inf else deadline - self._clock()):
                 return await waiter
@@ -429,19 +429,14 @@ class CachedCommands:
             diagnosis = TimeoutDiagnosis(
                 timeout=timeout,
                 queued=timeout,
-                in_flight=0.0,
-                commands_ahead=0,
-                bytes_ahead=0,
-                bytes_read=0,
                 state=self._core.state.value,
-                lag=0.0,
             )
             raise CommandTimeoutError(
                 f"{args[0]!s} was not answered within {timeout:g} s: it waited for the same command of another caller",
                 diagnosis=diagnosis,
             ) from None
         finally:
-            if (others := self._cache.joined.get(entry)) is not None:  # a load may take long, and many come and go
+            if (others := self.cache.joined.get(entry)) is not None:  # a load may take long, and many come and go
                 others.pop(waiter, None)
 
     def _left_behind(self, args: tuple[Any, ...]) -> KitError:

@@ -148,13 +148,8 @@ async def _answer(lease: Lease, call: BlockingCall, traits: CommandTraits, timeo
     except TimeoutError:
         diagnosis = TimeoutDiagnosis(
             timeout=timeout or 0.0,
-            queued=0.0,
             in_flight=timeout or 0.0,
-            commands_ahead=0,
-            bytes_ahead=0,
-            bytes_read=0,
             state=lease.link.state.value,
-            lag=0.0,
         )
         raise CommandTimeoutError(
             f"{traits.name} was not answered within {timeout:g} s, its block time included: the server or the network "
@@ -202,11 +197,7 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
             timeout=timeout,
             queued=0.0 if fence.was_sent else timeout,
             in_flight=timeout if fence.was_sent else 0.0,
-            commands_ahead=0,
-            bytes_ahead=0,
-            bytes_read=0,
             state=core.state.value,
-            lag=0.0,
         )
         where = "was not answered" if fence.was_sent else "could not be sent, as earlier commands had not ended,"
         raise CommandTimeoutError(

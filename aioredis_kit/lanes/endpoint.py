@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 PATIENCE: Final = 5.0
 """How long connections may take to authenticate with a new token, in seconds, where the old one has all but ended."""
 
+_MOST_OUTGOING: Final = 64
+"""Of so many old tokens it is known when the connections that have them have to go: a provider may push ever more."""
+
 
 class EndpointOwner(Protocol):
     """What an endpoint tells, and asks of, the client."""
@@ -286,6 +289,7 @@ class Endpoint:
         if old is not None:
             now = self._equipment.now()
             self._outgoing.append((recycle_at if recycle_at > now else now + PATIENCE, old))
+            del self._outgoing[:-_MOST_OUTGOING]
             self._plan_recycling()
 
     def renewal_failed(self, error: TokenRenewalError) -> None:

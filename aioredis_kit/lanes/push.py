@@ -546,9 +546,6 @@ class PushLane:
             timeout=timeout,
             queued=0.0 if is_sent else waited,
             in_flight=waited if is_sent else 0.0,
-            commands_ahead=0,
-            bytes_ahead=0,
-            bytes_read=0,
             state=state,
             lag=max(waited - timeout, 0.0),
         )

@@ -191,24 +191,16 @@ class Machine:
         if self.state not in _OPEN or not data:
             return []
         answered: list[Slot] = []
-        decoder = self._decoder
         frames = len(self.in_flight) - len(self.pushes)
         try:
             if self.mode is Mode.SUBSCRIBER:
                 self._receive_subscribed(data, answered)
-                self._limit(data, answered, is_moving=len(self.in_flight) - len(self.pushes) != frames)
-                return answered
-            for piece in decoder.pieces(data):
-                decoder.feed(piece)
-                if decoder.in_push and not self._read_push():
-                    continue
-                if self._odd:
-                    self._read_each(answered)
-                else:
-                    self._read_alike(answered)
-                if not self.in_flight:
-                    self._read_unasked()
-            self._limit(data, answered, is_moving=len(self.in_flight) - len(self.pushes) != frames)
+            else:
+                self._receive_replies(data, answered)
+            if len(self.in_flight) - len(self.pushes) == frames:  # no frame was whole
+                self._limit(data, answered)
+            else:
+                self._unfinished = 0
         except FramingError as error:
             self._break(error)
         except (TypeError, MemoryError) as error:
@@ -222,6 +214,20 @@ class Machine:
         slots = [slot for slot in self.in_flight if slot.state == IN_FLIGHT]
         self.in_flight.clear()
         return slots
+
+    def _receive_replies(self, data: bytes, answered: list[Slot]) -> None:
+        """Take bytes of a connection that is not a subscriber's."""
+        decoder = self._decoder
+        for piece in decoder.pieces(data):
+            decoder.feed(piece)
+            if decoder.in_push and not self._read_push():
+                continue
+            if self._odd:
+                self._read_each(answered)
+            else:
+                self._read_alike(answered)
+            if not self.in_flight:
+                self._read_unasked()
 
     def _read_alike(self, answered: list[Slot]) -> None:
         """Read what is there: replies, decoded alike. The hot loop."""
@@ -333,15 +339,14 @@ class Machine:
                 return
             self.pushes.append(reply)
 
-    def _limit(self, data: bytes, answered: list[Slot], *, is_moving: bool) -> None:
+    def _limit(self, data: bytes, answered: list[Slot]) -> None:
         """Give a reply up that grows beyond the limit: its command ends, and so does the connection.
 
         Args:
-            data: What came.
-            answered: The slots that it answered.
-            is_moving: Whether it finished a frame.
+            data: What came, and finished no frame.
+            answered: The slots that were answered.
         """
-        self._unfinished = 0 if is_moving else self._unfinished + len(data)
+        self._unfinished += len(data)
         if self._unfinished <= self._most_bytes:
             return
         text = (

@@ -140,15 +140,16 @@ class Load:
             began = time.monotonic()
             try:
                 value = await self._client.incr(f"counter:{number}")
-                assert value not in values
-                values.add(value)
-                token = f"{number}:{value}"
-                assert await self._client.echo(token) == token.encode()
             except KitError as error:
                 self.unknown += error.maybe_executed
                 self.not_executed += not error.maybe_executed
             else:
                 self.acknowledged += 1
+                assert value not in values
+                values.add(value)
+            with contextlib.suppress(KitError):
+                token = f"{number}:{len(values)}"
+                assert await self._client.echo(token) == token.encode()
             self.longest = max(self.longest, time.monotonic() - began)
 
 
@@ -175,9 +176,9 @@ async def test_a_network_that_fails(namespace, client, fault):
         elif fault == "bursts":  # packets are lost, a few dozens of milliseconds at a time
             for _ in range(20):
                 namespace.cut()
-                await asyncio.sleep(0.04)
+                await asyncio.sleep(0.04)  # for so long nothing passes
                 namespace.mend()
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.15)  # and for so long all does
         else:
             how = {
                 "loss": ("loss", "10%"),
@@ -194,7 +195,7 @@ async def test_a_network_that_fails(namespace, client, fault):
     counters = [int(value) for value in await client.mget(f"counter:{number}" for number in range(CALLERS))]
     print(f"{fault}: {load.acknowledged} acknowledged, {load.unknown} unknown, {load.not_executed} not executed;")
     print(f"the longest took {load.longest:.2f} s; {len(events.of('reconnecting'))} attempts to reconnect")
-    assert load.acknowledged <= sum(counters) <= load.acknowledged + load.unknown + load.not_executed
+    assert load.acknowledged <= sum(counters) <= load.acknowledged + load.unknown
     assert load.longest < 2 * 3.5
     if fault == "partition":
         assert len([each for each in events.names if each == "ready"]) >= 3

@@ -111,7 +111,7 @@ class Leaking(RedisClient):
     """A task is left behind."""
 
     async def close(self, *args):
-        self.left = asyncio.create_task(asyncio.sleep(5))
+        self.left = asyncio.create_task(asyncio.sleep(5))  # longer than anybody looks
         await super().close(*args)
 
 
@@ -174,7 +174,7 @@ async def test_a_stale_read_is_seen(fault, monkeypatch):
 
     drop = ClientSideCache._drop
     if fault == "lose":
-        monkeypatch.setattr(ClientSideCache, "lose", lambda self, source: None)
+        monkeypatch.setattr(ClientSideCache, "lose", lambda self, source: [])
     else:
         monkeypatch.setattr(
             ClientSideCache, "_drop", lambda self, entry: None if entry.ends_at == LOADING else drop(self, entry)

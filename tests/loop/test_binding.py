@@ -394,3 +394,40 @@ async def test_the_error_of_a_closed_client_is_no_runtime_error(client):
     await client.close()
     error = await in_another_thread(lambda: client.get("k"))
     assert isinstance(error, ClientClosedError)
+
+
+def test_a_cached_read_in_a_forked_child_that_goes_on(redis_url):
+    """In the middle of its parent's loop: nothing is found there either, and the error names both processes."""
+    script = """
+        import asyncio, os, sys
+        from aioredis_kit import CacheOptions, create_client
+
+        async def main():
+            async with create_client(sys.argv[1], client_side_cache=CacheOptions()) as client:
+                for _ in range(2):
+                    assert await client.get("k") is None
+                assert client.client_side_cache.stats().hits == 1
+                pid = os.fork()
+                if pid == 0:
+                    code = 1
+                    try:
+                        for call in (client.get("k"), client.set("k", "v")):
+                            try:
+                                call.send(None)
+                            except RuntimeError as error:
+                                assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
+                            else:
+                                raise AssertionError("it was answered")
+                        code = 0
+                    except BaseException as error:
+                        sys.stderr.write(repr(error))
+                    finally:
+                        sys.stderr.flush()
+                        os._exit(code)
+                assert os.waitpid(pid, 0)[1] == 0
+                assert await client.get("k") is None
+
+        asyncio.run(main())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"

@@ -251,3 +251,15 @@ async def test_within_a_schedule_of_ones_own(clock, peer, make_client, entra):
     """It is asked in a thread there as well."""
     await make_client(credential_provider=TokenCredentials(entra, ratio=0.5), ping_interval=None).connect()
     assert entra.asked_at == [0]
+
+
+@pytest.mark.pins("P5")
+async def test_a_flood_of_tokens_is_not_kept(peer, make_client):
+    """Of old ones it is known when the connections that have them have to go; of so many there are none."""
+    peer.on("AUTH", resp.simple("OK"))
+    provider = Streaming()
+    client = await make_client(credential_provider=provider).connect()
+    for number in range(2, 200):
+        await provider.push(number, ends=EPOCH * 2)
+    await until(lambda: client.statistics().renewals > 150)
+    assert len(client._core.route(())._outgoing) <= 64

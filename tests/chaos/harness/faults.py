@@ -155,8 +155,6 @@ FAULTS = {
         *(no_room, no_more_clients, blocked_loop, no_descriptors, cancellations, raising_listeners),
     )
 }
-OF_SERVER = frozenset({"kill", "kill_and_load"})
-"""After these the server is another one, that has forgotten all but its data."""
 
 
 async def disturb(world, faults, seconds):

@@ -75,7 +75,7 @@ async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create
         left = asyncio.all_tasks() - before - {asyncio.current_task()}
         if not left:
             break
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # between two looks at the condition
     report.wrong += [f"a task is left: {task.get_coro()}" for task in left]
     return report
 
@@ -107,15 +107,12 @@ async def _play(world, load, chosen, seconds, report):
 @contextlib.contextmanager
 def quiet():
     """Log nothing: faults are what this is about."""
-    logger = logging.getLogger("aioredis_kit")
-    was = logger.disabled
-    handlers = [logging.getLogger(name) for name in ("aioredis_kit", "aioredis_kit.client.listeners")]
-    levels = [each.level for each in handlers]
-    for each in handlers:
+    loggers = [logging.getLogger(name) for name in ("aioredis_kit", "aioredis_kit.client.listeners")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
         each.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.disabled = was
-        for each, level in zip(handlers, levels, strict=True):
+        for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)

@@ -126,13 +126,13 @@ async def _measure(world, probe, latencies):
         call = await world.call("probe", probe.ping)
         if call.succeeded:
             latencies.append(time.monotonic() - began)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # the pace of what is measured
 
 
 async def _tidy(world, loads):
     """Forget what the workloads keep for their checks, and empty what grows on the server."""
     while not world.over:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # the pace of tidying
         for load in loads:
             for name in ("received", "published", "orphaned", "wrong"):
                 if hasattr(load, name):

@@ -8,7 +8,7 @@ from collections import Counter
 from redis.exceptions import RedisError
 
 from aioredis_kit import CacheOptions, KitError
-from tests.chaos.harness.world import endless
+from tests.chaos.harness.world import contradictions, endless
 from tests.support.token_load import TokenService
 
 CALLERS = 12
@@ -116,13 +116,7 @@ class Transfers(Workload):
         done = Counter(await self.world.admin.lrange("done", 0, -1))
         wrong = [] if sum(map(int, balances)) == 1000 * self.ACCOUNTS else [f"the sum has changed: {balances}"]
         wrong += [f"transfer {name} was made {count} times" for name, count in done.items() if count > 1]
-        for call in self.world.history:
-            kind, _, name = call.name.partition(" ")
-            if kind == "transfer" and call.succeeded and not done[name]:
-                wrong.append(f"transfer {name} was acknowledged, and not made")
-            if kind == "transfer" and done[name] and not (call.succeeded or call.may_be_executed):
-                wrong.append(f"transfer {name} was made, and said not to be: {call.error!r}")
-        return wrong
+        return wrong + contradictions(self.world, "transfer", done)
 
 
 class Queues(Workload):
@@ -157,11 +151,7 @@ class Queues(Workload):
         pushed = {call.name.partition(" ")[2]: call for call in world.history if call.name.startswith("push ")}
         wrong = [f"{name} came out {count} times" for name, count in seen.items() if count > 1]
         wrong += [f"{name} was never pushed" for name in seen if name not in pushed]
-        wrong += [
-            f"{name} is there, and its push was said not to be executed: {pushed[name].error!r}"
-            for name in seen
-            if name in pushed and not (pushed[name].succeeded or pushed[name].may_be_executed)
-        ]
+        wrong += [each for each in contradictions(world, "push", seen) if "said not to be" in each]
         missing = [name for name, call in pushed.items() if call.succeeded and name not in seen]
         unknown = sum(call.may_be_executed for call in pops) + self.client.statistics().unknown_outcomes
         if len(missing) > unknown:
@@ -208,7 +198,7 @@ class Messages(Workload):
     async def settle(self):
         while not self.received or self.received[-1] != -1:
             await self.world.admin.publish("news", -1)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # between two attempts to be heard
 
     async def check(self):
         wrong, last, gap = [], -1, True  # what came before it was subscribed is no loss
@@ -264,12 +254,7 @@ class Streams(Workload):
         admin = self.world.admin
         there = Counter(fields["n"] for _, fields in await admin.xrange("stream"))
         wrong = [f"entry {name} is there {count} times" for name, count in there.items() if count > 1]
-        for call in self.world.history:
-            kind, _, name = call.name.partition(" ")
-            if kind == "add" and call.succeeded and not there[name]:
-                wrong.append(f"entry {name} was acknowledged, and is not there")
-            if kind == "add" and there[name] and not (call.succeeded or call.may_be_executed):
-                wrong.append(f"entry {name} is there, and was said not to be: {call.error!r}")
+        wrong += contradictions(self.world, "add", there)
         pending = {each["message_id"] for each in await admin.xpending_range("stream", "group", "-", "+", 100_000)}
         for identity, fates in self.got.items():
             if len([each for each in fates if each != "acknowledged"]) > 1:

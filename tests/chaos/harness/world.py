@@ -157,6 +157,24 @@ def endless(world):
         number += 1
 
 
+def contradictions(world, kind, done):
+    """Return what the calls of a kind were said to have done and have not, and the other way round.
+
+    Args:
+        world: The world.
+        kind: What the calls' names begin with, before the name of what each was to do.
+        done: How often each was done, by those names.
+    """
+    wrong = []
+    for call in world.history:
+        word, _, name = call.name.partition(" ")
+        if word == kind and call.succeeded and not done[name]:
+            wrong.append(f"{call.name} was acknowledged, and not made")
+        if word == kind and done[name] and not (call.succeeded or call.may_be_executed):
+            wrong.append(f"{call.name} was made, and said not to be: {call.error!r}")
+    return wrong
+
+
 def promises_kept(world):
     """Return what contradicts the promises that hold for every call: it ends, in time."""
     wrong = []

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
-import subprocess
-import sys
 from importlib import resources
-from pathlib import Path
 
 import pytest
-import redis.commands
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -491,6 +485,24 @@ def test_large_values_are_not_looked_through(table):
     assert not table.classify(args).is_idempotent(args)
 
 
+@pytest.mark.parametrize(
+    ("args", "keys"),
+    [
+        (("GET", "a"), ()),
+        (("MSET", "a", 1, "b", 2), ("a", "b")),
+        (("EVAL", "…", 1, "a"), ("a",)),
+        (("EVAL", "…", 0, "a"), None),
+        (("FCALL", "f", 0), None),
+        (("FCALL_RO", "f", 0), ()),
+        (("FLUSHDB",), None),
+        (("NOBODY.KNOWS", "a"), None),
+    ],
+    ids=lambda value: value[0] if value and value[0].isupper() else "",
+)
+def test_what_a_command_may_change(args, keys):
+    assert CommandTable().classify(args).changed_keys(args) == keys
+
+
 # -- registered commands ----------------------------------------------------------------------------
 
 
@@ -552,65 +564,3 @@ def test_a_name_that_is_none_is_refused(name):
 def test_a_place_of_keys_that_is_none_is_refused(keys):
     with pytest.raises(ConfigurationError, match=r"^keys: .*'1\.\.-1'"):
         CommandTable().register("MYMODULE.GET", keys=keys)
-
-
-# -- the data file ----------------------------------------------------------------------------------
-
-
-def test_the_data_file_is_small_sorted_and_has_one_command_a_line():
-    text = resources.files("aioredis_kit.policy").joinpath("commands.json").read_text()
-    assert len(text) < 60_000
-    assert list(FACTS) == sorted(FACTS)
-    assert len(text.splitlines()) == len(FACTS) + 2
-    assert {flag for flags, *_ in FACTS.values() for flag in flags.split()} == {"readonly", "blocking", "random"}
-
-
-def test_each_command_that_redis_py_names_is_known(table):
-    sent = {name for name in names_in_redis_py() if not name.startswith("SENTINEL")}
-    assert len(sent) > 300
-    containers = {name.split()[0] for name in FACTS if " " in name}
-    unknown = {name for name in sent - containers if not table.classify((name,)).is_known}
-    # Gone from servers: redis-py keeps the methods.
-    assert unknown <= {"FT.ADD", "FT.ADDHASH", "FT.DEL", "FT.MGET", "STRALGO"}
-
-
-def names_in_redis_py():
-    folder = Path(inspect.getfile(redis.commands)).parent
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.Call(func=ast.Attribute(attr="execute_command"), args=[ast.Constant(str(name)), *_]):
-                    yield name
-                case ast.Assign(targets=[ast.Name(target)], value=ast.Constant(str(name))) if (
-                    name.isupper() and target.isupper() and ("." in name or target.endswith("_CMD"))
-                ):
-                    yield name
-
-
-def test_the_table_loads_in_a_fresh_interpreter_and_nothing_with_it():
-    code = (
-        "import sys, redis.exceptions; before = set(sys.modules)\n"
-        "from aioredis_kit.policy.commands import CommandTable\n"
-        "assert CommandTable().classify(('GET', 'k')).is_readonly\n"
-        "print(*(set(sys.modules) - before))"
-    )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not {"asyncio", "socket", "hiredis", "anyio"} & set(loaded.split())
-
-
-@pytest.mark.parametrize(
-    ("args", "keys"),
-    [
-        (("GET", "a"), ()),
-        (("MSET", "a", 1, "b", 2), ("a", "b")),
-        (("EVAL", "…", 1, "a"), ("a",)),
-        (("EVAL", "…", 0, "a"), None),
-        (("FCALL", "f", 0), None),
-        (("FCALL_RO", "f", 0), ()),
-        (("FLUSHDB",), None),
-        (("NOBODY.KNOWS", "a"), None),
-    ],
-    ids=lambda value: value[0] if value and value[0].isupper() else "",
-)
-def test_what_a_command_may_change(args, keys):
-    assert CommandTable().classify(args).changed_keys(args) == keys

@@ -8,7 +8,7 @@ import pytest
 
 from aioredis_kit.exceptions import ConnectionLostError
 from aioredis_kit.options import CommandOptions
-from aioredis_kit.transport.units import Barrier, new_unit
+from aioredis_kit.transport.units import Barrier, new_pair, new_unit
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, SILENT, UNWRITTEN, WITHDRAWN
 
 pins = pytest.mark.pins
@@ -183,3 +183,38 @@ def test_one_that_was_reached_before_is_not_failed(loop):
     barrier.fail(ConnectionLostError("gone"))
     loop.run_until_complete(asyncio.sleep(0))
     assert barrier.reached.result() is None
+
+
+# -- pairs ------------------------------------------------------------------------------------------
+
+
+def make_pair(loop):
+    return new_pair(loop, ("GET", "k"), ("PTTL", "k"), b"<both>", True, OPTIONS)
+
+
+def test_a_pair_is_written_in_one_piece_and_has_two_replies(loop):
+    pair = make_pair(loop)
+    first, second = pair.slots
+    assert (first.payload, second.payload) == (b"<both>", b"")
+    assert (first.decode, second.decode) == (True, True)
+    assert (first.state, second.state) == (SILENT, UNWRITTEN)
+    assert second is pair
+
+
+def test_a_pair_once_more(loop):
+    """All of it is sent again, within the time that is left."""
+    pair = make_pair(loop)
+    pair.state, pair.written = DONE, (100.0, 0)
+    again = pair.again(loop)
+    assert [slot.payload for slot in again.slots] == [b"<both>", b""]
+    assert [slot.state for slot in again.slots] == [SILENT, UNWRITTEN]
+    assert (again.args, again.question, again.options) == (("GET", "k"), ("PTTL", "k"), OPTIONS)
+    assert again.due == 105.0
+
+
+def test_a_pair_that_is_forgotten_is_not_sent_in_part(loop):
+    pair = make_pair(loop)
+    pair.state = WITHDRAWN
+    pair.forget()
+    assert [slot.payload for slot in pair.slots] == [b"", b""]
+    assert [slot.state for slot in pair.slots] == [WITHDRAWN, WITHDRAWN]
