@@ -36,7 +36,7 @@ _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LF: Final = ord("\n")
 _MOST_IN_A_PUSH: Final = 1024
 """Of how many elements a push may consist; those of servers have a handful."""
-_LONGEST_HEADER: Final = len(b">4294967295\r\n")
+_MOST_DIGITS: Final = len(str(_MOST_IN_A_PUSH))
 
 
 class Decoder:
@@ -54,7 +54,7 @@ class Decoder:
         in_push: Whether the next frame is a push.
     """
 
-    __slots__ = ("_has_text", "_header", "_last", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
+    __slots__ = ("_has_text", "_last", "_length", "_names", "_reader", "_skipper", "has_data", "in_push", "read")
 
     def __init__(self, encoding: str, errors: str, error_reply: Callable[[str], Exception]) -> None:
         self._names = (encoding, errors)
@@ -71,7 +71,7 @@ class Decoder:
         self.in_push = False
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
-        self._header = b""  # the first line of a push, as far as it has come
+        self._length: bytes | None = None  # how long a push will be, while more digits of that may come
 
     def pieces(self, data: bytes, *, marks_pushes: bool = True) -> Iterable[bytes]:
         """Split what came so that each push begins a piece, and leave attributes out.
@@ -85,8 +85,8 @@ class Decoder:
         Raises:
             FramingError: The bytes can't be RESP. Also while iterating.
         """
-        if self._header:
-            self._check_header(data[:_LONGEST_HEADER])
+        if self._length is not None:
+            self._check_length(self._length, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         if may_have_mark and self._is_marked(data):
             return self._pieces(data, marks_pushes=marks_pushes)
@@ -123,23 +123,31 @@ class Decoder:
                         continue
                     if marks_pushes:
                         self.in_push = True
-                        self._check_header(data[position : position + _LONGEST_HEADER])
+                        self._check_length(b"", data, position + 1)
             match = _MARKED_LINE.search(data, position)
             position = len(data) if match is None else match.start() + 1
         self._last = data[-1]
         if start < len(data):
             yield data[start:]
 
-    def _check_header(self, more: bytes) -> None:
-        """Look at the first line of a push.
+    def _check_length(self, begun: bytes, data: bytes, position: int) -> None:
+        """Look at the number of elements in the first line of a push, as far as it has come.
+
+        Args:
+            begun: Its digits that had come before.
+            data: What came.
+            position: Where it begins or goes on.
 
         Raises:
             FramingError: It promises more than a push has.
         """
-        line, newline, _ = (self._header + more).partition(b"\r")
-        self._header = b"" if newline else line
-        if len(line) > _LONGEST_HEADER or (line[1:].isdigit() and int(line[1:]) > _MOST_IN_A_PUSH):
+        end = position
+        while data[end : end + 1].isdigit():
+            end += 1
+        digits = (begun + data[position:end]).lstrip(b"0")
+        if len(digits) > _MOST_DIGITS or int(digits or b"0") > _MOST_IN_A_PUSH:
             raise FramingError(f"a push of more than {_MOST_IN_A_PUSH} elements")
+        self._length = digits if end == len(data) else None
 
     def _skip(self, data: bytes, position: int) -> int:
         """Return the index just after an attribute, or the end where it is not whole yet."""

@@ -62,7 +62,7 @@ OUTAGES = {
     "429": Outage(lambda: (429, {"Retry-After": "1"}, ""), HttpResponseError),
     "garbage": Outage(lambda: (200, {}, "garbage s3cret"), ClientAuthenticationError),
     "no oid": Outage(lambda: body(jwt(sub="s3cret"), time.time() + 60), ConfigurationError),
-    "ended": Outage(lambda: body(jwt(oid="s3cret"), time.time() - 1), ConfigurationError),
+    "ended": Outage(lambda: body(jwt(oid="machine"), time.time() - 1), ConfigurationError),
 }
 LONG_OUTAGES = OUTAGES | {
     "down for 30 s": Outage(REFUSE, ServiceRequestError, seconds=30.0, retries=3),

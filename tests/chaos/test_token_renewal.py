@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -13,6 +14,18 @@ from tests.support.observing import EventRecord, until
 from tests.support.token_load import CALLERS, Feed, Load, TokenService
 
 LIFE = 4.0
+
+
+async def once_all_is_counted(admin, service, events):
+    """Return what happened, when no token is just being renewed, and the server counts as many AUTH as the client."""
+    async with asyncio.timeout(10):
+        while True:
+            authentications = (await admin.info("commandstats"))["cmdstat_auth"]["calls"]
+            happened = Counter(events.names)
+            renewals = happened["credentials-renewed"]
+            # Three shared connections, the push connection, and two leases.
+            if renewals == service.issued - 1 and renewals * 6 <= happened["reauthenticated"] == authentications:
+                return happened
 
 
 @pytest.mark.pins("P1", "P3")
@@ -36,10 +49,9 @@ async def test_nobody_notices(server, is_long, monkeypatch, kind):
                 await until(lambda: len(load.popped) == feed.pushed and len(load.received) == feed.delivered)
                 await load.stop(lambda: admin.rpush("queue", "end"))
                 lost = before - {each["id"] for each in await admin.client_list()}
-                authentications = (await admin.info("commandstats"))["cmdstat_auth"]["calls"]
+                happened = await once_all_is_counted(admin, service, events)
                 counters = await client.mget([f"counter:{number}" for number in range(CALLERS)])
         await service.stop()
-    happened = Counter(events.names)
     print(
         f"{kind}: {service.issued} tokens, {dict(load.outcomes)}, {dict(happened)}, {len(load.received)} messages, "
         f"{len(load.popped)} elements, {service.killed} connections killed, {len(lost)} lost"
@@ -50,9 +62,6 @@ async def test_nobody_notices(server, is_long, monkeypatch, kind):
     assert load.received == [str(number) for number in range(feed.delivered)]
     assert (load.gaps, len(lost), service.killed) == (0, 0, 0)
     assert happened["reconnecting"] == happened["error"] == 0
-    renewals = service.issued - 1
-    assert renewals >= seconds / life - 1
-    assert happened["credentials-renewed"] == renewals
-    # Three shared connections, the push connection, and two leases; three where a pop ends while it is interrupted.
-    assert renewals * 6 <= happened["reauthenticated"] <= renewals * 7
-    assert authentications == happened["reauthenticated"]
+    assert happened["credentials-renewed"] >= seconds / life - 1
+    # Once more where a pop ends while it is interrupted.
+    assert happened["reauthenticated"] <= happened["credentials-renewed"] * 7

@@ -250,7 +250,7 @@ async def test_redis_entraids_own_provider_that_has_given_up(endpoint, server_wi
         pytest.param((200, {}, "garbage s3cret"), marks=pytest.mark.only_long),
         (200, {}, json.dumps({"access_token": jwt(sub="s3cret"), "expires_on": "2000000000", "token_type": "Bearer"})),
         pytest.param(
-            (200, {}, json.dumps({"access_token": jwt(oid="s3cret"), "expires_on": "1000000000", "token_type": "B"})),
+            (200, {}, json.dumps({"access_token": jwt(oid="machine"), "expires_on": "1000000000", "token_type": "B"})),
             marks=pytest.mark.only_long,
         ),
     ],
