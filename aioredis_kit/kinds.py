@@ -37,7 +37,7 @@ class Kind:
     Attributes:
         expected: Completes the sentence "must be …".
         read: Makes the option's value of the given one, or raises.
-        parse: Makes a value to be given of text in a URL; ``None``: the option can't stand in a URL.
+        parse: Makes a value to be given of text, in a URL say; ``None``: the option can't be said as text.
         is_secret: Whether a value must not be shown, not even a wrong one.
     """
 
@@ -55,13 +55,13 @@ class Kind:
         return self._attempt(self.read, name, given)
 
     def parsed(self, name: str, text: str) -> object:
-        """Return the value that text in a URL stands for.
+        """Return the value that text stands for.
 
         Raises:
             ConfigurationError: It stands for none.
         """
         if self.parse is None:
-            raise ConfigurationError(f"{name} can't be said in a URL: pass it as an argument")
+            raise ConfigurationError(f"{name} can't be said as text: pass it as an argument")
         return self._attempt(self.parse, name, text)
 
     def _attempt(self, read: Callable[[Any], Any], name: str, given: object) -> Any:
@@ -116,14 +116,17 @@ def to_seconds(duration: object) -> float:
 
 
 def optional(kind: Kind) -> Kind:
-    """Return the kind that takes ``None`` too."""
-    read = kind.read
+    """Return the kind that takes ``None`` too, also as the text "none" where other text would be no value."""
+    read, parse = kind.read, kind.parse
+    if parse is not None and parse is not str:
+        parse = _or_none(parse)
     return Kind(
-        f"{kind.expected}, or None",
-        lambda given: None if given is None else read(given),
-        kind.parse,
-        kind.is_secret,
+        f"{kind.expected}, or None", lambda given: None if given is None else read(given), parse, kind.is_secret
     )
+
+
+def _or_none(parse: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: None if text.lower() == "none" else parse(text)
 
 
 def seconds(*, least: float = 0.0, most: float = _LONGEST) -> Kind:
@@ -204,7 +207,8 @@ def _read_label(given: object) -> str:
 
 def _read_host(given: object) -> str:
     text = _read_text(given)
-    if not re.fullmatch(r"[^\s/@?#\[\]\x00-\x1f]{1,255}", text):
+    # A connection string or a URL that went astray is no name: it has a password, and names are shown.
+    if not re.fullmatch(r"[^\s/@?#\[\],;=&\x00-\x1f\x7f]{1,255}", text) or text.count(":") == 1:
         raise ValueError
     text.encode("idna")  # as the resolver does: raises for an empty or overlong label
     return text
@@ -291,6 +295,8 @@ _PROBE_SECONDS: Final = seconds(least=1, most=32767)  # as Linux limits TCP_KEEP
 _PROBES: Final = count(1, 127)  # as Linux limits TCP_KEEPCNT
 
 FLAG: Final = Kind("True or False", _read_flag, _parse_flag)
+OPPOSITE: Final = Kind("True or False", _read_flag, lambda text: not _parse_flag(text))
+"""A flag that text elsewhere says the opposite of."""
 TEXT: Final = Kind("text", _read_text, str)
 SECRET: Final = Kind("text", _read_text, str, is_secret=True)
 LABEL: Final = Kind("printable ASCII without spaces, and not empty", _read_label, str)
@@ -302,7 +308,7 @@ TLS_VERSION: Final = Kind("'TLSv1.2' or 'TLSv1.3'", _TLS_VERSIONS.__getitem__, s
 ENCODING: Final = Kind("the name of a text encoding that extends ASCII, such as 'utf-8'", _read_encoding, str)
 ENCODING_ERRORS: Final = Kind("the name of an error handler, such as 'strict'", _read_encoding_errors, str)
 INTERVAL: Final = Kind(
-    "a finite number of seconds (or a timedelta), where 0 and None are off", _read_interval, _parse_number
+    "a finite number of seconds (or a timedelta), where 0 and None are off", _read_interval, _or_none(_parse_number)
 )
 KEEP_ALIVE: Final = Kind(
     "(seconds of silence, seconds between probes, probes), each at least 1, or True or False",

@@ -41,6 +41,10 @@ def test_rediss_is_tls():
         ("queue_full=raise", "queue_full", "raise"),
         ("socket_keepalive=false", "keep_alive", None),
         ("db=2&db=2", "db", 2),
+        ("command_timeout=none", "command_timeout", None),
+        ("ping_interval=None", "ping_interval", None),
+        ("protocol=none", "protocol", None),
+        ("username=none", "username", "none"),
     ],
 )
 def test_an_option_of_a_simple_type_may_stand_in_the_query(query, name, value):
