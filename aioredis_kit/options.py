@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from aioredis_kit.cache.options import CacheOptions
 from aioredis_kit.cache.store import ClientSideCache
 from aioredis_kit.credentials import Credentials
+from aioredis_kit.dialects import counterpart
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.kinds import (
-    CERTIFICATES,
     ENCODING,
     ENCODING_ERRORS,
     FLAG,
@@ -29,13 +29,11 @@ from aioredis_kit.kinds import (
     INTERVAL,
     KEEP_ALIVE,
     LABEL,
-    PATH,
     PROVIDER,
     SECRET,
     SOCKET_PATH,
     STRATEGY,
     TEXT,
-    TLS_VERSION,
     Kind,
     count,
     kinds_of,
@@ -47,6 +45,7 @@ from aioredis_kit.kinds import (
 )
 from aioredis_kit.presets import azure_port
 from aioredis_kit.spellings import REDIS_PY, Alias, Ignored, Meaning, Refused, is_unset, meaning_in_pool, read_pool
+from aioredis_kit.tls_options import TLS, TLSOptions
 from aioredis_kit.url import parse_url
 
 if TYPE_CHECKING:
@@ -62,11 +61,17 @@ __all__ = [
     "CommandOptions",
     "Options",
     "ReconnectStrategy",
+    "Resolution",
     "RetryUnanswered",
     "SocketOptions",
+    "Statement",
     "StrategyAnswer",
     "TLSOptions",
+    "read_text",
+    "read_url",
     "resolve_options",
+    "resolve_statements",
+    "state",
 ]
 
 RetryUnanswered: TypeAlias = Literal["never", "read_only", "idempotent"]
@@ -107,57 +112,6 @@ class SocketOptions:
     keep_alive: tuple[float, float, int] | None
     tcp_user_timeout: float | None
     no_delay: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TLSOptions:
-    """How connections are encrypted, and who is trusted.
-
-    Attributes:
-        ca_file: File with the trusted certificates, in PEM; without any ``ca_*`` the system's are trusted.
-        ca_path: Folder with trusted certificates, as OpenSSL wants it.
-        ca_data: Trusted certificates: PEM as text or DER as bytes.
-        certificate_file: File with the client's own certificate, in PEM.
-        key_file: File with its key, unless that is in ``certificate_file``.
-        key_password: Password of the key.
-        server_hostname: The name that the server's certificate must bear; ``None`` is the host.
-        minimum_version: ``"TLSv1.2"`` or ``"TLSv1.3"``, also as ``ssl.TLSVersion``.
-        ciphers: Ciphers for TLS 1.2, as OpenSSL names them.
-        verify: Whether the server's certificate is checked. ``False`` implies that its name isn't either.
-        check_hostname: Whether the name in the certificate is checked.
-
-    Raises:
-        ConfigurationError: A value is of another type or out of range.
-    """
-
-    ca_file: str | None = field(default=None, metadata=reads(optional(PATH)))
-    ca_path: str | None = field(default=None, metadata=reads(optional(PATH)))
-    ca_data: str | bytes | None = field(default=None, metadata=reads(optional(CERTIFICATES)))
-    certificate_file: str | None = field(default=None, metadata=reads(optional(PATH)))
-    key_file: str | None = field(default=None, metadata=reads(optional(PATH)))
-    key_password: str | None = field(default=None, repr=False, metadata=reads(optional(SECRET)))
-    server_hostname: str | None = field(default=None, metadata=reads(optional(HOST)))
-    minimum_version: str | ssl.TLSVersion = field(default="TLSv1.2", metadata=reads(TLS_VERSION))
-    ciphers: str | None = field(default=None, metadata=reads(optional(TEXT)))
-    verify: bool = field(default=True, metadata=reads(FLAG))
-    check_hostname: bool = field(default=True, metadata=reads(FLAG))
-
-    def __post_init__(self) -> None:
-        read_fields(self, "TLSOptions.")
-        if self.key_file is not None and self.certificate_file is None:
-            raise ConfigurationError("TLSOptions.key_file is of no use alone: give certificate_file (ssl_certfile) too")
-
-
-def _read_tls(given: object) -> object:
-    if given is None or isinstance(given, bool):
-        return bool(given)
-    # What asyncio needs of an SSLContext; ssl itself is not for this floor to load.
-    if not isinstance(given, TLSOptions) and not callable(getattr(given, "wrap_bio", None)):
-        raise TypeError
-    return given
-
-
-_TLS: Final = Kind("True, False, TLSOptions or an ssl.SSLContext", _read_tls, FLAG.parse)
 
 
 def _read_cache(given: object) -> object:
@@ -219,7 +173,7 @@ class Options:
         default=None,
         metadata=reads(optional(one_of(2, 3)), "Protocol version; None is 3 with servers that know it, else 2."),
     )
-    tls: bool | TLSOptions | ssl.SSLContext = field(default=False, metadata=reads(_TLS, "Whether and how to encrypt."))
+    tls: bool | TLSOptions | ssl.SSLContext = field(default=False, metadata=reads(TLS, "Whether and how to encrypt."))
     connections: int = field(default=1, metadata=reads(count(1), "Shared connections per address."))
     max_dedicated_connections: int = field(
         default=50, metadata=reads(count(1), "How many dedicated connections there may be.")
@@ -329,15 +283,16 @@ class Options:
         Raises:
             ConfigurationError: As ``resolve_options`` does.
         """
-        changes, ignored = _settle([_Statement(*each) for each in overrides.items()], tls=self.tls)
-        changes.setdefault("preset", ())
+        settled, ignored, preset = _settle([state(*each) for each in overrides.items()], tls=self.tls)
+        changes: dict[str, Any] = {name: value for name, (_, value) in settled.items()}
+        changes["preset"] = preset
         if not changes.keys().isdisjoint({"host", "port"}):
             changes.setdefault("unix_socket_path", None)
         if not changes.keys().isdisjoint({"username", "password"}):
             changes.setdefault("credential_provider", None)
         elif changes.get("credential_provider") is not None:
             changes |= {"username": None, "password": None}
-        return replace(self, **changes, ignored=ignored)
+        return replace(self, **changes, ignored=_names(ignored))
 
 
 def _impossibilities(options: Options) -> Iterator[str]:
@@ -360,20 +315,46 @@ _KINDS: Final = _OPTIONS | {f"tls.{name}": kind for name, kind in kinds_of(TLSOp
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
-    """What the caller said of one option, under whichever name, and where."""
+class Statement:
+    """What somebody said of one option, under whichever name, and where.
+
+    Attributes:
+        name: The name that was used.
+        value: The value that was given.
+        meaning: What becomes of it.
+        source: Where it was said, as completes the sentence "port in …"; empty for an argument.
+        is_by_scheme: Whether it was said by nothing but the scheme of a URL.
+    """
 
     name: str
     value: object = field(repr=False)  # of any option, a password too
-    where: str = ""
+    meaning: Meaning = field(repr=False)
+    source: str = ""
+    is_by_scheme: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}{self.where}"
+        return f"{self.name} in {self.source}" if self.source else self.name
 
 
-_IN_URL: Final = " in the URL"
-_IN_POOL: Final = " in the connection_pool"
-_Settled: TypeAlias = dict[str, tuple[_Statement, Any]]
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What was made of statements.
+
+    Attributes:
+        options: The options.
+        sources: By its name, where each option was said that was said at all; empty for an argument.
+        ignored: What was accepted without effect.
+    """
+
+    options: Options
+    sources: Mapping[str, str]
+    ignored: tuple[Statement, ...]
+
+
+_URL: Final = "the URL"
+_POOL: Final = "the connection_pool"
+_HOSTS_NAME: Final = "the host's name"
+_Settled: TypeAlias = dict[str, tuple[Statement, Any]]
 
 
 def resolve_options(url: str | None, given: Mapping[str, object]) -> Options:
@@ -387,79 +368,140 @@ def resolve_options(url: str | None, given: Mapping[str, object]) -> Options:
         ConfigurationError: The URL is malformed; an option is unknown, of another type or out of range; two names
             of one option, or it and the URL or the pool, have different values; or options exclude each other.
     """
-    said = [] if url is None else [_from_url(*each) for each in parse_url(url).items()]
+    said = [] if url is None else read_url(url)
     for name, value in given.items():
         if name == "connection_pool" and value is not None:
             said += _from_pool(value)
         elif not is_unset(value):
-            said.append(_Statement(name, value))
-    values, ignored = _settle(said, tls=False)
-    return Options(**values, ignored=ignored)
+            said.append(state(name, value))
+    return resolve_statements(said).options
 
 
-def _from_url(name: str, value: object) -> _Statement:
-    meaning = _meaning(name, _IN_URL)
-    if isinstance(value, str) and isinstance(meaning, Alias):
-        value = _kind(meaning).parsed(f"{name}{_IN_URL}", value)
-    return _Statement(name, value, _IN_URL)
+def resolve_statements(said: Iterable[Statement]) -> Resolution:
+    """Make options of what was said, wherever it was.
+
+    Raises:
+        ConfigurationError: A value is of another type or out of range, two statements contradict each other, or
+            options exclude each other.
+    """
+    settled, ignored, preset = _settle(said, tls=False)
+    values = {name: value for name, (_, value) in settled.items()}
+    return Resolution(
+        Options(**values, ignored=_names(ignored), preset=preset),
+        {name: each.source for name, (each, _) in settled.items()},
+        ignored,
+    )
 
 
-def _from_pool(pool: Any) -> list[_Statement]:
+def state(name: str, value: object, source: str = "") -> Statement:
+    """Return the statement that an option, by any of its names, has a value.
+
+    Raises:
+        ConfigurationError: There is no such option.
+    """
+    return Statement(name, value, _meaning(name, source), source)
+
+
+def read_url(url: str, source: str = _URL) -> list[Statement]:
+    """Return what a URL says.
+
+    Raises:
+        ConfigurationError: It is malformed, or names an unknown option.
+    """
+    return [
+        replace(read_text(state(name, value, source)), is_by_scheme=name == "tls" and isinstance(value, bool))
+        for name, value in _parsed_url(url, source).items()
+    ]
+
+
+def _parsed_url(url: str, source: str) -> dict[str, object]:
+    try:
+        return parse_url(url)
+    except ConfigurationError as error:
+        if source == _URL:
+            raise
+        problem = str(error).removeprefix("url")
+    raise ConfigurationError(f"{source}{problem}")
+
+
+def read_text(said: Statement) -> Statement:
+    """Return a statement with the value that its text stands for, if its value is text that has to be read.
+
+    Raises:
+        ConfigurationError: It stands for none, or the option can't be said as text.
+    """
+    if not isinstance(said.value, str) or (kind := _kind(said.meaning)) is None:
+        return said
+    return replace(said, value=kind.parsed(str(said), said.value))
+
+
+def _from_pool(pool: Any) -> list[Statement]:
     own = getattr(pool, "options", None)
     if isinstance(own, Options):  # it is a client's of ours
         values = {each: getattr(own, each.name) for each in fields(own) if "kind" in each.metadata}
         said = {each.name: value for each, value in values.items() if value != each.default}
     else:
         said = read_pool(pool)
-    return [_Statement(name, _parsed(name, value), _IN_POOL) for name, value in said.items()]
+    statements = [state(name, value, _POOL) for name, value in said.items()]
+    # A pool made of a URL has text for what redis-py doesn't know there.
+    return [read_text(each) if _is_readable(each) else each for each in statements]
 
 
-def _parsed(name: str, value: object) -> object:
-    """Return the value that text stands for, as a pool made of a URL has it for what redis-py doesn't know there."""
-    meaning = _meaning(name, _IN_POOL)
-    if not isinstance(value, str) or not isinstance(meaning, Alias) or (kind := _kind(meaning)).parse is None:
-        return value
-    return kind.parsed(f"{name}{_IN_POOL}", value)
+def _is_readable(said: Statement) -> bool:
+    kind = _kind(said.meaning)
+    return kind is not None and kind.parse is not None
 
 
-def _meaning(name: str, where: str) -> Meaning:
+def _meaning(name: str, source: str) -> Meaning:
     if name in _OPTIONS:
         return Alias(name)
     if name in REDIS_PY:
         return REDIS_PY[name]
-    if where == _IN_POOL and (meaning := meaning_in_pool(name)) is not None:
+    if source == _POOL and (meaning := meaning_in_pool(name)) is not None:
         return meaning
-    (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *REDIS_PY], n=1, cutoff=0)
-    place = where if where == _IN_POOL else ""  # of a URL any piece may be part of a password
-    raise ConfigurationError(f"there is no option {name[:50]!r}{place}: the closest one is {closest!r}")
+    place = f" in {source}" if source not in {"", _URL} else ""  # of a URL any piece may be part of a password
+    hint = counterpart(name)
+    if hint is None:
+        (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *REDIS_PY], n=1, cutoff=0)
+        hint = f"the closest one is {closest!r}"
+    raise ConfigurationError(f"there is no option {name[:50]!r}{place}: {hint}")
 
 
-def _kind(alias: Alias) -> Kind:
-    return alias.kind or _KINDS[alias.option]
+def _kind(meaning: Meaning) -> Kind | None:
+    if isinstance(meaning, Alias):
+        return meaning.kind or _KINDS[meaning.option]
+    return meaning.kind if isinstance(meaning, Ignored) else None
 
 
-def _settle(said: Iterable[_Statement], *, tls: object) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the values of the options that were given, and the names of those without effect."""
+def _names(said: Iterable[Statement]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.name for each in said))
+
+
+def _settle(said: Iterable[Statement], *, tls: object) -> tuple[_Settled, tuple[Statement, ...], tuple[str, ...]]:
+    """Return what holds for the options that were given, what has no effect, and what the host's name told."""
     settled: _Settled = {}
-    ignored: list[str] = []
+    ignored: list[Statement] = []
     for each in said:
-        meaning = _meaning(each.name, each.where)
-        if isinstance(meaning, Alias):
-            if each.value not in meaning.unset:
-                _add(settled, meaning, each)
-        elif each.value is not None and each.value is not False:
-            if not isinstance(meaning, Ignored):
-                raise ConfigurationError(f"{each} {_refusal(meaning)}")
-            ignored.append(each.name)
-    assumed = _preset(settled)
+        if isinstance(each.meaning, Alias):
+            if each.value not in each.meaning.unset:
+                _add(settled, each.meaning, each)
+        elif not _says_nothing(each):
+            if not isinstance(each.meaning, Ignored):
+                raise ConfigurationError(f"{each} {_refusal(each.meaning)}")
+            ignored.append(each)
+    preset = _preset(settled)
     _fold_tls(settled, tls)
-    values = {name: value for name, (_, value) in settled.items()}
-    if assumed:
-        values["preset"] = assumed
-    if values.get("unix_socket_path") is not None:
-        for name in values.keys() & {"host", "port"}:
+    if "unix_socket_path" in settled and settled["unix_socket_path"][1] is not None:
+        for name in settled.keys() & {"host", "port"}:
             raise ConfigurationError(f"unix_socket_path excludes {settled[name][0]}: give either")
-    return values, tuple(dict.fromkeys(ignored))
+    return settled, tuple(ignored), preset
+
+
+def _says_nothing(said: Statement) -> bool:
+    """Whether what would be ignored or refused asks for nothing but what is so anyway."""
+    unset = said.meaning.unset if isinstance(said.meaning, Ignored | Refused) else (None, False)
+    # By identity: what has no effect may be of any type, and compare in any way.
+    return any(said.value is each for each in unset) or (isinstance(said.value, str) and said.value in unset)
 
 
 def _preset(settled: _Settled) -> tuple[str, ...]:
@@ -470,10 +512,10 @@ def _preset(settled: _Settled) -> tuple[str, ...]:
     port = azure_port(settled["host"][1]) if "host" in settled else None
     if port is None:
         return ()
-    if "tls" in settled and settled["tls"][1] is False and settled["tls"][0].where == _IN_URL:
+    if "tls" in settled and settled["tls"][1] is False and settled["tls"][0].is_by_scheme:
         del settled["tls"]
     assumed = {name: value for name, value in (("port", port), ("tls", True)) if name not in settled}
-    settled |= {name: (_Statement("the host's name", value), value) for name, value in assumed.items()}
+    settled |= {name: (state(name, value, _HOSTS_NAME), value) for name, value in assumed.items()}
     return tuple(assumed)
 
 
@@ -481,13 +523,13 @@ def _refusal(meaning: Meaning) -> str:
     return meaning.reason if isinstance(meaning, Refused) else "must be given when the client is made"
 
 
-def _add(settled: _Settled, alias: Alias, said: _Statement) -> None:
-    value = _kind(alias).value(str(said), said.value)
+def _add(settled: _Settled, alias: Alias, said: Statement) -> None:
+    value = (alias.kind or _KINDS[alias.option]).value(str(said), said.value)
     if alias.option in settled:
         first, known = settled[alias.option]
         # A plain True says less than another way to say yes, so the two agree: tls=True and TLSOptions.
         if value == known or (said.value is True and known):
-            if not said.where:  # what is said beside a URL counts as said, which may matter
+            if not said.source:  # what is said beside a URL counts as said, which may matter
                 settled[alias.option] = said, known
             return
         if not (first.value is True and value):
@@ -505,8 +547,9 @@ def _fold_tls(settled: _Settled, tls: object) -> None:
     switch, tls = settled.get("tls", (first, tls))
     if tls is True:
         values = {name.removeprefix("tls."): value for name, (_, value) in parts.items()}
-        settled["tls"] = switch, TLSOptions(**values)
+        sources = dict.fromkeys(each.source for each in (switch, *(said for said, _ in parts.values())))
+        settled["tls"] = replace(switch, source=" and ".join(filter(None, sources))), TLSOptions(**values)
     elif tls is not False:
         raise ConfigurationError(f"{first} must be said in the TLSOptions or SSLContext that tls has: move it there")
-    elif switch is first or switch.where == _IN_URL:
+    elif switch is first or switch.is_by_scheme:
         raise ConfigurationError(f"{first} has no effect without TLS: add tls=True, or use rediss:// in the URL")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_NOTHING: Final = (None, False)
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """Another name of an option, or of a field of ``TLSOptions`` (``tls.…``).
@@ -42,20 +45,26 @@ class Ignored:
 
     Attributes:
         reason: Why.
+        kind: What values it takes, if not any.
+        unset: Values that ask for nothing but what is so anyway.
     """
 
     reason: str
+    kind: Kind | None = None
+    unset: tuple[object, ...] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A name that is refused, unless with ``None`` or ``False``.
+    """A name that is refused, unless with a value that asks for nothing.
 
     Attributes:
         reason: Why, and what to do instead.
+        unset: Such values.
     """
 
     reason: str
+    unset: tuple[object, ...] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)

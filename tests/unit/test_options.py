@@ -93,7 +93,7 @@ def test_options_cannot_be_changed():
     [
         ("comand_timeout", "command_timeout"),
         ("commandTimeout", "command_timeout"),
-        ("reconnectStrategy", "reconnect_strategy"),
+        ("reconnectStratagem", "reconnect_strategy"),
         ("ssl_cacerts", "ssl_ca_certs"),
         ("pasword", "password"),
     ],
