@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aioredis_kit.client.base import ClientState
     from aioredis_kit.client.client import RedisClient
     from aioredis_kit.client.create import create_client
+    from aioredis_kit.config.configuration import create_client_from_env
     from aioredis_kit.credentials import CredentialProvider, Credentials
     from aioredis_kit.exceptions import (
         AuthenticationFailedError,
@@ -47,6 +48,7 @@ _MODULES = {
     "ClientState": "client.base",
     "RedisClient": "client.client",
     "create_client": "client.create",
+    "create_client_from_env": "config.configuration",
     "CredentialProvider": "credentials",
     "Credentials": "credentials",
     "Message": "pubsub.message",
@@ -109,6 +111,7 @@ __all__ = [  # the names are all strings
     "TokenCredentials",
     "TokenRenewalError",
     "create_client",
+    "create_client_from_env",
 ]
 
 

@@ -48,7 +48,8 @@ def parse_url(url: str) -> dict[str, object]:
     scheme = scheme.lower()
     if not separator or scheme not in {*_IS_TLS, "unix"}:
         raise ConfigurationError(
-            f"url must begin with one of {_SCHEMES}; put redis:// before a plain host or host:port"
+            f"url must begin with one of {_SCHEMES}; put redis:// before a plain host or host:port, and give a "
+            "connection string of StackExchange.Redis to aioredis_kit.config"
         )
     parts = _split(url)
     options = _unix_socket(parts) if scheme == "unix" else {**_server(parts), "tls": _IS_TLS[scheme]}

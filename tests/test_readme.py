@@ -23,7 +23,8 @@ import redis.exceptions
 import yaml
 
 import aioredis_kit
-from aioredis_kit import CacheOptions, pytest_plugin, spellings
+from aioredis_kit import CacheOptions, ConfigurationError, pytest_plugin, spellings
+from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.options import Options, TLSOptions
 
@@ -82,7 +83,7 @@ def test_every_kind_of_code_is_there():
     assert len(TEST_FILES) == 1
     assert len(FRAGMENTS) >= 4
     assert len(COMMANDS) >= 10
-    assert README.count("```") == 2 * sum(len(blocks(language)) for language in ("python", "shell", "toml"))
+    assert README.count("```") == 2 * sum(len(blocks(language)) for language in ("python", "shell", "toml", "text"))
 
 
 @pytest.mark.parametrize("code", PROGRAMS)
@@ -101,8 +102,9 @@ def test_a_test_file_passes(code, tmp_path):
 
 
 @pytest.mark.parametrize("code", FRAGMENTS)
-async def test_a_fragment_runs(code, redis_url, redis_client):
-    """With a connected client named ``client``, and ``await`` as in the asyncio REPL."""
+async def test_a_fragment_runs(code, redis_url, redis_client, monkeypatch):
+    """With a connected client named ``client``, ``await`` as in the asyncio REPL, and a platform that names a server."""
+    monkeypatch.setenv("CACHE_URI", redis_url)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     compiled = compile(code.replace(URL, redis_url), "README.md", "exec", flags=flags, dont_inherit=True)
     outcome = eval(compiled, {"client": redis_client})
@@ -161,9 +163,29 @@ def test_commands_in_the_text_can_be_given():
 
 
 def test_the_override_is_our_own_requirement():
-    (settings,) = map(tomllib.loads, blocks("toml"))
+    (settings,) = (each for each in map(tomllib.loads, blocks("toml")) if "tool" in each)
     (override,) = settings["tool"]["uv"]["override-dependencies"]
     assert override in PROJECT["project"]["dependencies"]
+
+
+def test_the_table_of_options_can_be_read():
+    (settings,) = (each for each in map(tomllib.loads, blocks("toml")) if "tool" not in each)
+    options = ClientConfiguration.from_mapping(settings).options
+    assert (options.host, options.max_reply_bytes) == ("cache.example.com", None)
+
+
+def test_the_explanation_is_what_the_code_before_it_prints(capsys):
+    (code,) = (code for code in FRAGMENTS if "explain()" in code)
+    exec(compile(code, "README.md", "exec"), {})
+    assert [capsys.readouterr().out] == blocks("text")
+
+
+def test_the_variables_are_those_of_the_code():
+    with pytest.raises(ConfigurationError) as caught:
+        ClientConfiguration.from_env("cache", environ={})
+    assert [name.strip("`") for name, _ in table("Configuration")] == re.findall(
+        r"(\w+) \(not set\)", str(caught.value)
+    )
 
 
 def test_the_options_are_those_of_the_code():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.client.client import RedisClient
+
+if TYPE_CHECKING:
+    from aioredis_kit.options import Options
 
 
 def create_client(url: str | None = None, **options: Any) -> RedisClient:
@@ -20,3 +23,12 @@ def create_client(url: str | None = None, **options: Any) -> RedisClient:
         ConfigurationError: An option is unknown, has a wrong value, or contradicts another.
     """
     return RedisClient(url, **options)
+
+
+def client_of(options: Options) -> RedisClient:
+    """Return a client with options that have been resolved.
+
+    Raises:
+        ConfigurationError: The TLS options name a file that can't be read, or the like.
+    """
+    return RedisClient._of(options)  # noqa: SLF001  # of this floor, and not for users
