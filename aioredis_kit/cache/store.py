@@ -2,18 +2,22 @@
 
 Rules of this file:
 
-1. An entry is there from the moment in which its load begins: whatever changes one of its keys before the reply is
-   stored, ends it like one that is stored. So a reply that is older than a change is never stored behind it.
-2. An entry that has ended is found by nobody any more. Whoever waits for its load still gets the reply: that read began
-   before the change.
-3. What an entry is dropped for, it is itself: a load that ends late never touches a newer entry of the same command.
+1. A load is there from the moment in which its command is about to be sent: whatever changes one of its keys before the
+   reply is stored, ends it like a reply that is stored. So a reply that is older than a change is never stored behind
+   it.
+2. A load that has ended is found by nobody any more. Whoever waits for it still gets the reply: that read began before
+   the change. It never touches what has come after it.
+3. Of each command there is a load, or a reply, or neither; so what a key leads to is one of both.
+4. What is kept is made of tuples of what refers to nothing: Python's garbage collector passes over those. Objects would
+   be looked at again and again, as many as there are.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from aioredis_kit.cache.options import CacheOptions
@@ -24,13 +28,47 @@ from aioredis_kit.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-LOADING: Final = -math.inf
-"""When an entry ends that has no reply yet: never found to be valid."""
+Read: TypeAlias = bytes | tuple[Any, ...]
+"""What a reply is found by: a command, and what it is read through."""
+Keys: TypeAlias = bytes | tuple[bytes, ...]
+"""The Redis keys that a command reads: one, or several."""
+Entry: TypeAlias = tuple[float, Any, bool, Keys, int, int]
+"""What is kept of a read:
+
+- when it ends, on the clients' clock; ``NEVER``: not by time;
+- the raw reply, not to be changed;
+- whether that is copied whenever it is handed out;
+- the Redis keys that it depends on;
+- the ``id`` of what will know of changes of its keys: a connection's lane;
+- how much memory all of it takes, in bytes.
+"""
+
 NEVER: Final = math.inf
-_OVERHEAD: Final = 340
+_OVERHEAD: Final = 364
 """What an entry costs beside its command, its keys and its reply, in bytes: itself, and its places in dictionaries."""
 _OVERHEAD_OF_KEY: Final = 65
 """What one of its keys costs beside its text, in bytes."""
+_OVERHEAD_OF_TEXT: Final = 75
+"""What a command costs that is kept as it is, more than one that is kept as it is sent, in bytes."""
+
+
+class LoadState(IntEnum):
+    """What has become of a load."""
+
+    PENDING = 0
+    ENDED = 1
+    """It is not to be stored: something that it depends on has changed, or it failed."""
+    STORED = 2
+
+
+PENDING: Final = LoadState.PENDING
+ENDED: Final = LoadState.ENDED
+STORED: Final = LoadState.STORED
+
+
+def each_of(keys: Keys) -> tuple[bytes, ...]:
+    """Return keys as a tuple, also where there is but one."""
+    return (keys,) if isinstance(keys, bytes) else keys
 
 
 class Space:
@@ -46,39 +84,22 @@ class Space:
         self.suffix = suffix
 
 
-class Entry:
-    """One command, and the reply to it.
+class Load:
+    """A command that is being asked for.
 
     Attributes:
-        key: What it is found by: the encoded command, and what it is read through.
+        read: What its reply will be found by.
         keys: The Redis keys that it depends on.
-        reply: The raw reply, once it is there; not to be changed.
-        ends_at: When it ends, on the clients' clock; ``LOADING`` before it is there.
-        size: How much memory it takes, in bytes.
         source: What will know of changes of its keys: a connection's lane. ``None`` until that is known.
-        is_kept: Whether it may be stored, or is: nothing has ended it.
-        is_copied: Whether the reply is copied whenever it is handed out.
+        state: What has become of it.
     """
 
-    __slots__ = (
-        "ends_at",
-        "is_copied",
-        "is_kept",
-        "key",
-        "keys",
-        "reply",
-        "size",
-        "source",
-    )
+    __slots__ = ("keys", "read", "source", "state")
 
-    key: bytes
-    keys: tuple[bytes, ...]
-    reply: Any
-    ends_at: float
-    size: int
+    read: Read
+    keys: Keys
     source: object
-    is_kept: bool
-    is_copied: bool
+    state: LoadState
 
 
 class ClientSideCache:
@@ -93,7 +114,8 @@ class ClientSideCache:
 
     Attributes:
         options: The same.
-        entries: All entries, by what they are found by; in the order in which they have to go.
+        entries: All replies, by what they are found by; in the order in which they have to go.
+        loads: All commands that are being asked for, likewise.
         joined: Who waits for which load, beside the one who began it.
     """
 
@@ -101,11 +123,11 @@ class ClientSideCache:
         if options is not None and not isinstance(options, CacheOptions):
             raise ConfigurationError(f"ClientSideCache takes CacheOptions, not {type(options).__name__!r}")
         self.options = options = options or CacheOptions()
-        self.entries: OrderedDict[bytes, Entry] = OrderedDict()
-        self.joined: dict[Entry, dict[Any, None]] = {}
+        self.entries: OrderedDict[Read, Entry] = OrderedDict()
+        self.loads: dict[Read, Load] = {}
+        self.joined: dict[Load, dict[Any, None]] = {}
         self.is_lru = options.eviction == "lru"
-        self._by_key: dict[bytes, Entry | dict[Entry, None]] = {}
-        self._loading = 0
+        self._by_key: dict[bytes, Read | dict[Read, None]] = {}
         self._bytes = 0
         self._users: dict[object, Hashable] = {}
         self._spaces: WeakValueDictionary[Hashable, Space] = WeakValueDictionary()
@@ -132,7 +154,7 @@ class ClientSideCache:
             total_load_time=self._total_load_time,
             evictions=self._evictions,
             invalidations=self._invalidations,
-            entries=len(self.entries) - self._loading,
+            entries=len(self.entries),
             bytes=self._bytes,
         )
 
@@ -143,20 +165,18 @@ class ClientSideCache:
             key: The key; text is encoded as UTF-8.
         """
         if key is None:
-            for entry in list(self.entries.values()):
-                self._drop(entry)
-                self._invalidations += 1
+            self._invalidations += len(self.entries) + len(self.loads)
+            self._end_all()
             return
         found = self._by_key.get(key.encode() if isinstance(key, str) else key)
         if found is not None:
-            for entry in (found,) if isinstance(found, Entry) else tuple(found):
-                self._drop(entry)
+            for read in tuple(found) if isinstance(found, dict) else (found,):
+                self._end(read)
                 self._invalidations += 1
 
     def clear(self) -> None:
         """Drop everything, and begin the statistics anew."""
-        for entry in list(self.entries.values()):
-            self._drop(entry)
+        self._end_all()
         self._begin_counting()
 
     # What the clients tell.
@@ -194,31 +214,29 @@ class ClientSideCache:
             self._spaces_made += 1
         return space
 
-    def begin(self, key: bytes, keys: tuple[bytes, ...]) -> Entry:
-        """Return the entry of a command that is about to be sent, and was not found.
+    def begin(self, read: Read, keys: Keys) -> Load:
+        """Return the load of a command that is about to be sent: there is no reply, and nobody else asks for it.
 
         Args:
-            key: What it is found by.
+            read: What its reply will be found by.
             keys: The Redis keys that it depends on.
         """
-        entry = Entry()
-        entry.key = key
-        entry.keys = keys
-        entry.ends_at = LOADING
-        entry.source = None
-        entry.is_kept = True
-        self.entries[key] = entry
-        self._loading += 1
-        for each in keys:
-            if self._by_key.setdefault(each, entry) is not entry:
-                self._add(each, entry)
-        return entry
+        load = Load()
+        load.read = read
+        load.keys = keys
+        load.source = None
+        load.state = PENDING
+        self.loads[read] = load
+        for key in each_of(keys):
+            if self._by_key.setdefault(key, read) is not read:
+                self._add(key, read)
+        return load
 
-    def store(self, entry: Entry, reply: Any, source: object, ends_at: float, load_time: float) -> None:
-        """Keep the reply of a load that has ended, unless something has ended the entry before.
+    def store(self, load: Load, reply: Any, source: object, ends_at: float, load_time: float) -> None:
+        """Keep the reply to a load, unless something has ended that before.
 
         Args:
-            entry: The entry.
+            load: The load.
             reply: The raw reply; nobody may change it any more.
             source: What will know of changes of its keys.
             ends_at: When it ends, on the clients' clock; ``NEVER``: not by time.
@@ -226,84 +244,88 @@ class ClientSideCache:
         """
         self._load_successes += 1
         self._total_load_time += load_time
-        if not entry.is_kept:
+        if load.state != PENDING:
             return
-        self._loading -= 1
-        entry.reply = reply
-        entry.source = source
-        entry.ends_at = ends_at
-        size = _OVERHEAD + _OVERHEAD_OF_KEY * len(entry.keys) + 2 * len(entry.key)  # which has the keys in it
+        read, keys, options = load.read, load.keys, self.options
+        if isinstance(keys, bytes):
+            text, size = len(keys), _OVERHEAD + _OVERHEAD_OF_KEY
+        else:
+            text, size = sum(map(len, keys)), _OVERHEAD + _OVERHEAD_OF_KEY * len(keys)
+        size += text + (len(read) if type(read) is bytes else _OVERHEAD_OF_TEXT + text)
         if type(reply) is bytes:
-            entry.is_copied = False
+            is_copied = False
             size += len(reply)
         else:
-            entry.is_copied = type(reply) in CONTAINERS
+            is_copied = type(reply) in CONTAINERS
             size += size_of_reply(reply)
-        entry.size = size
+        if size > options.max_bytes:  # for which all others would have to go, in vain
+            self._evictions += 1
+            self._end(read)
+            return
+        load.state = STORED
+        del self.loads[read]
+        self.entries[read] = (ends_at, reply, is_copied, keys, id(source), size)
         self._bytes += size
-        options, entries = self.options, self.entries
-        if self._bytes > options.max_bytes or len(entries) - self._loading > options.max_entries:
-            entries.move_to_end(entry.key)
-            self._make_room(entry)
+        while self._bytes > options.max_bytes or len(self.entries) > options.max_entries:
+            self._evictions += 1
+            self._end(next(iter(self.entries)))
 
-    def fail(self, entry: Entry, *, load_time: float) -> None:
-        """Note that a load has failed. Idempotent."""
-        if entry.ends_at == LOADING:
+    def fail(self, load: Load, *, load_time: float) -> None:
+        """Note that a load has failed, unless it was stored."""
+        if load.state != STORED:
             self._load_failures += 1
             self._total_load_time += load_time
-            self.drop(entry)
+            self.drop(load)
 
-    def drop(self, entry: Entry) -> None:
-        """Let an entry be found no more. Idempotent."""
-        if entry.is_kept:
-            self._drop(entry)
+    def drop(self, load: Load) -> None:
+        """Let a load not be stored. Idempotent."""
+        if load.state == PENDING:
+            self._end(load.read)
 
-    def expired(self, entry: Entry) -> None:
-        """Drop an entry whose time is over."""
+    def expired(self, read: Read) -> None:
+        """Drop a reply whose time is over."""
         self._evictions += 1
-        self._drop(entry)
+        self._end(read)
 
-    def lose(self, source: object) -> list[Entry]:
-        """Drop all of which a connection would have told the changes, loads in flight included. Returns them."""
-        lost = [each for each in self.entries.values() if each.source is source]
-        for entry in lost:
-            self._drop(entry)
+    def lose(self, source: object) -> list[Load]:
+        """Drop all of which a connection would have told the changes. Returns the loads among that."""
+        number = id(source)
+        for read in [read for read, entry in self.entries.items() if entry[4] == number]:
+            self._end(read)
+        lost = [load for load in self.loads.values() if load.source is source]
+        for load in lost:
+            self._end(load.read)
         return lost
 
-    def _make_room(self, newest: Entry) -> None:
-        """Drop what has to go, until the limits hold."""
-        options, entries = self.options, self.entries
-        if newest.size > options.max_bytes:  # for which all others would have to go, in vain
-            self._evictions += 1
-            self._drop(newest)
-        while self._bytes > options.max_bytes or len(entries) - self._loading > options.max_entries:
-            oldest = next(iter(entries.values()))
-            if oldest.ends_at == LOADING:
-                entries.move_to_end(oldest.key)
-                continue
-            self._evictions += 1
-            self._drop(oldest)
-
-    def _drop(self, entry: Entry) -> None:
-        entry.is_kept = False
-        del self.entries[entry.key]
-        if entry.ends_at == LOADING:
-            self._loading -= 1
+    def _end(self, read: Read) -> None:
+        load = self.loads.pop(read, None)
+        if load is None:
+            _, _, _, keys, _, size = self.entries.pop(read)
+            self._bytes -= size
         else:
-            self._bytes -= entry.size
-        for key in entry.keys:
-            found = self._by_key.get(key)
-            if found is entry:
+            load.state = ENDED
+            keys = load.keys
+        for key in each_of(keys):
+            found = self._by_key[key]
+            if not isinstance(found, dict):
                 del self._by_key[key]
-            elif isinstance(found, dict):
-                found.pop(entry, None)
-                if not found:
-                    del self._by_key[key]
+            else:
+                del found[read]
+                if len(found) == 1:
+                    (self._by_key[key],) = found
 
-    def _add(self, key: bytes, entry: Entry) -> None:
-        """Note one more entry that depends on a key."""
+    def _end_all(self) -> None:
+        for load in self.loads.values():
+            load.state = ENDED
+        self.loads.clear()
+        self.entries.clear()
+        self._by_key.clear()
+        self._bytes = 0
+
+    def _add(self, key: bytes, read: Read) -> None:
+        """Note one more read that depends on a key."""
         found = self._by_key[key]
-        if isinstance(found, Entry):
-            self._by_key[key] = {found: None, entry: None}
+        if isinstance(found, dict):
+            found[read] = None
         else:
-            found[entry] = None
+            self._by_key[key] = {found: None, read: None}

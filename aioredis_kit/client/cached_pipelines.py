@@ -11,7 +11,7 @@ from aioredis_kit.client.plans import PLAIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aioredis_kit.cache.store import Entry
+    from aioredis_kit.cache.store import Load
     from aioredis_kit.client.caching import CachedCommands
     from aioredis_kit.client.lenses import Lens
     from aioredis_kit.client.plans import Plan
@@ -51,7 +51,7 @@ class PipedReads:
         self._make = make
         self._began = began
         self._source: object = None
-        self._loads: list[tuple[Entry, Lens, int, int]] = []  # each with the places of its first and its last command
+        self._loads: list[tuple[Load, Lens, int, int]] = []  # each with the places of its first and its last command
         self._results: list[tuple[Any] | int] = []  # of each command the reply, or the place where it will come
 
     def look_up(self, entries: Sequence[Piped]) -> None:
@@ -76,28 +76,28 @@ class PipedReads:
             is_whole: Whether it is written in one piece; if not, what was to accompany a read may go with another.
         """
         self._source = lane
-        for entry, *_ in self._loads:
-            entry.source = lane
+        for load, *_ in self._loads:
+            load.source = lane
             if not is_whole:
-                self._commands.cache.drop(entry)
+                self._commands.cache.drop(load)
 
     def results(self, replies: Sequence[Any]) -> list[Any]:
         """Keep what was loaded; return the replies to the pipeline's own commands."""
-        for entry, lens, first, last in self._loads:
+        for load, lens, first, last in self._loads:
             place = first + self._commands.place
             reply = replies[place]
             if type(reply) not in PLAIN:
-                self._give_up(entry)
+                self._give_up(load)
                 continue
             asides = [*replies[first:place], *replies[place + 1 : last + 1]]
-            self._commands.keep(entry, copied(reply), asides, lens, self._source, (self._began, self._began))
-            tell(self._commands.cache.joined, entry, reply)
+            self._commands.keep(load, copied(reply), asides, lens, self._source, (self._began, self._began))
+            tell(self._commands.cache.joined, load, reply)
         return [replies[found] if isinstance(found, int) else found[0] for found in self._results]
 
     def fail(self, replies: Sequence[Any]) -> tuple[Any, ...]:
         """Keep nothing. Return those of the replies that had come that are to the pipeline's own commands."""
-        for entry, *_ in self._loads:
-            self._give_up(entry)
+        for load, *_ in self._loads:
+            self._give_up(load)
         own: list[Any] = []
         for found in self._results:
             if isinstance(found, int) and found >= len(replies):
@@ -109,21 +109,21 @@ class PipedReads:
         found = self._commands.look_up(entry.plan, entry.words, decode=entry.decode)
         if found.reply is not None:
             self._results.append(found.reply)
-        elif found.entry is None:
+        elif found.load is None:
             self._send(entry)
         else:
             first = len(self.sent)
-            for words in self._commands.accompanied(entry.words, found.entry.keys):
+            for words in self._commands.accompanied(entry.words, found.load.keys):
                 if words is entry.words:
                     self._send(entry)
                 else:
                     self.sent.append(self._make(words))
-            self._loads.append((found.entry, found.lens, first, len(self.sent) - 1))
+            self._loads.append((found.load, found.lens, first, len(self.sent) - 1))
 
     def _send(self, entry: Piped) -> None:
         self._results.append(len(self.sent))
         self.sent.append(entry)
 
-    def _give_up(self, entry: Entry) -> None:
-        self._commands.give_up(entry, self._began)
-        tell(self._commands.cache.joined, entry, NOTHING)
+    def _give_up(self, load: Load) -> None:
+        self._commands.give_up(load, self._began)
+        tell(self._commands.cache.joined, load, NOTHING)

@@ -22,7 +22,7 @@ from redis.exceptions import DataError, RedisError
 
 from aioredis_kit._redispy import NEVER_DECODE
 from aioredis_kit.cache.replies import CONTAINERS, copied
-from aioredis_kit.cache.store import LOADING, NEVER
+from aioredis_kit.cache.store import NEVER, each_of
 from aioredis_kit.client.lenses import NOTHING, tell
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.exceptions import (
@@ -41,7 +41,7 @@ from aioredis_kit.wire.inflight import IN_FLIGHT, UNWRITTEN
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Sequence
 
-    from aioredis_kit.cache.store import Entry
+    from aioredis_kit.cache.store import Keys, Load, Read
     from aioredis_kit.client.commands import CommandClient
     from aioredis_kit.client.lenses import Caching, Lens
     from aioredis_kit.client.plans import Plan
@@ -64,12 +64,12 @@ class Look:
     Attributes:
         lens: Through which.
         reply: The reply, if it was.
-        entry: The entry that was begun, if not. Without either it is to be sent as if there were no cache.
+        load: The load that was begun, if not. Without either it is to be sent as if there were no cache.
     """
 
     lens: Lens
     reply: tuple[Any] | None = None
-    entry: Entry | None = None
+    load: Load | None = None
 
 
 class CachedCommands:
@@ -101,7 +101,7 @@ class CachedCommands:
         self._options = caching.options
         self._caching = caching
         self.cache = caching.cache
-        self._entries = caching.cache.entries
+        self._loads = caching.cache.loads
         self._find = caching.cache.entries.get
         self._touch = caching.cache.entries.move_to_end if caching.cache.is_lru else None
         self._asks_ends = caching.options.key_expiry
@@ -146,40 +146,55 @@ class CachedCommands:
         finally:
             plan.changes(args)  # type: ignore[misc]  # as above
 
-    async def _read(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
+    async def _read(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:  # noqa: C901, PLR0912  # calls cost
         """Answer a read from the cache, or load it."""
         # The path of every hit: what looks unrolled here was measured.
-        payload: Any = self._encode(args)
         lens = self._lens if not options or NEVER_DECODE not in options else self._undecoded
-        try:
-            key = payload + lens.suffix
-        except TypeError:  # it is blind; or this is a large command, in pieces
+        if _get_running_loop() is not self._core.loop or lens.suffix is None:
             return await self._read_blindly(plan, args, options)
-        if _get_running_loop() is not self._core.loop:
+        read: Read | None
+        if len(args) == 2 and args[1].__class__ is str:  # see ``_found_by``
+            read = (*args, lens.suffix)
+        elif (read := self._found_by(args, lens.suffix)) is None:
             return await self._read_blindly(plan, args, options)
-        entry = self._find(key)
+        entry, reply = self._find(read), None
+        if entry is not None:
+            ends_at, reply, is_copied, _, _, _ = entry
+            if ends_at == NEVER or ends_at > self._clock():
+                self.cache.hits = hits = self.cache.hits + 1
+                if self._touch is not None:
+                    self._touch(read)
+                if is_copied:
+                    reply = copied(reply)
+                if not hits % HITS_IN_A_ROW:
+                    await asyncio.sleep(0)
+            else:
+                self.cache.expired(read)
+                entry = None
         if entry is None:
-            keys = self.keys(plan, args)
+            load = self._loads.get(read)
+            keys = self._keys(plan, args) if load is None else load.keys
             if keys is None:
                 return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
             self.cache.misses += 1
-            reply = await self._load(args, payload, key, keys, lens, 0.0)
-        elif (ends_at := entry.ends_at) == NEVER or ends_at > self._clock():
-            self.cache.hits = hits = self.cache.hits + 1
-            if self._touch is not None:
-                self._touch(key)
-            reply = copied(entry.reply) if entry.is_copied else entry.reply
-            if not hits % HITS_IN_A_ROW:
-                await asyncio.sleep(0)
-        else:
-            self.cache.misses += 1
-            reply = await self._obtain(args, payload, entry, lens)
+            reply = await (self._load if load is None else self._obtain)(args, read, keys, lens)
         if plan.callback is None:
             return reply
         if options:
             self._view._read_options(options)  # noqa: SLF001  # it is that view's first stage
         response = plan.make(reply, options)
         return await response if type(response) not in PLAIN and isawaitable(response) else response
+
+    def _found_by(self, args: tuple[Any, ...], suffix: bytes) -> Read | None:
+        """Return what the reply to a read is found by; ``None`` if it is too large for that.
+
+        That is what is sent; and where the only argument is text, the command itself, which costs half as much. (Other
+        arguments may be equal and sent otherwise, as 1 and 1.0 are.) So a key as text and as bytes are two reads.
+        """
+        if len(args) == 2 and args[1].__class__ is str:
+            return (*args, suffix)
+        payload = self._encode(args)
+        return payload + suffix if isinstance(payload, bytes) else None
 
     async def _read_blindly(self, plan: Plan, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         """Issue a read for which nothing can be found, or not yet."""
@@ -188,22 +203,26 @@ class CachedCommands:
             return await self._read(plan, args, options)
         return await self._view._execute(args, options)  # noqa: SLF001  # it is that view's first stage
 
-    def keys(self, plan: Plan, args: tuple[Any, ...]) -> tuple[bytes, ...] | None:
-        """Return the keys that a command reads; ``None`` if it is not to be cached."""
+    def _keys(self, plan: Plan, args: tuple[Any, ...]) -> Keys | None:
+        """Return the keys that a command reads, each once; ``None`` if it is not to be cached."""
         position = plan.only_key_at
         if position is not None:
-            keys: tuple[bytes, ...] = (self._to_bytes(args[position]),) if position < len(args) else ()
+            if position >= len(args):
+                return None
+            keys: Keys = self._to_bytes(args[position])
+            if len(keys) >= LARGE:
+                return None
         else:
             found = self._core.equipment.commands.classify(args).keys(args)
             keys = tuple(dict.fromkeys(map(self._to_bytes, found)))
-        if not keys or (self._asks_ends and len(keys) > MOST_KEYS):
-            return None
+            if not keys or (self._asks_ends and len(keys) > MOST_KEYS):
+                return None
         return keys if self._takes_all or self._takes(args, keys) else None
 
-    def _takes(self, args: tuple[Any, ...], keys: tuple[bytes, ...]) -> bool:
+    def _takes(self, args: tuple[Any, ...], keys: Keys) -> bool:
         """Return whether the options let a read be cached."""
         options = self._options
-        return all(map(options.covers, keys)) and (options.cacheable is None or bool(options.cacheable(args)))
+        return all(map(options.covers, each_of(keys))) and (options.cacheable is None or bool(options.cacheable(args)))
 
     def look_up(self, plan: Plan, args: tuple[Any, ...], *, decode: bool) -> Look:
         """See what can be done for a read that is one of several.
@@ -213,27 +232,30 @@ class CachedCommands:
             args: The command.
             decode: Whether its reply is decoded.
         """
-        lens, payload = self._lens if decode is self._lens.decode else self._undecoded, self._encode(args)
-        if lens.suffix is None or not isinstance(payload, bytes) or (keys := self.keys(plan, args)) is None:
+        lens = self._lens if decode is self._lens.decode else self._undecoded
+        read = None if lens.suffix is None else self._found_by(args, lens.suffix)
+        if read is None:
             return Look(lens)
-        key = payload + lens.suffix
-        entry = self._entries.get(key)
-        if entry is not None and entry.ends_at != LOADING:
-            if entry.ends_at > self._clock():
+        entry = self._find(read)
+        if entry is not None:
+            ends_at, reply, *_ = entry
+            if ends_at > self._clock():
                 self.cache.hits += 1
                 if self._touch is not None:
-                    self._touch(key)
-                return Look(lens, reply=(copied(entry.reply),))
-            self.cache.expired(entry)
-        self.cache.misses += 1
-        if entry is not None and entry.is_kept:  # somebody else's load, for which the others had to wait
+                    self._touch(read)
+                return Look(lens, reply=(copied(reply),))
+            self.cache.expired(read)
+        keys = self._keys(plan, args)
+        if keys is None:
             return Look(lens)
-        return Look(lens, entry=self.cache.begin(key, keys))
+        self.cache.misses += 1
+        # Somebody else's load would keep all the others waiting.
+        return Look(lens) if read in self._loads else Look(lens, load=self.cache.begin(read, keys))
 
     # Loads.
 
-    async def _obtain(self, args: tuple[Any, ...], payload: bytes, entry: Entry, lens: Lens) -> Any:
-        """Return the raw reply to a read whose entry has no valid one, from another caller's load or one of its own.
+    async def _obtain(self, args: tuple[Any, ...], read: Read, keys: Keys, lens: Lens) -> Any:
+        """Return the raw reply to a read that another caller has asked for, from that load or one of its own.
 
         Raises:
             RedisError: As ``CommandClient.execute_command``.
@@ -243,58 +265,54 @@ class CachedCommands:
         Cancellation:
             As there. Others who want the same load it themselves.
         """
-        deadline, key = 0.0, entry.key
+        deadline = self._core.due(self._view._options)  # noqa: SLF001  # it is that view's first stage
         while True:
-            found = self._entries.get(key)
-            if found is not None and found.ends_at != LOADING:
-                if found.ends_at > self._clock():
-                    return copied(found.reply)
-                self.cache.expired(found)
-                found = None
-            if found is None:
-                return await self._load(args, payload, key, entry.keys, lens, deadline)
-            if self._caching.is_stuck(found):
-                return await self._load_alone(args, payload, lens, deadline)
-            deadline = deadline or self._core.due(self._view._options)  # noqa: SLF001  # it is that view's first stage
-            reply = await self._join(found, args, deadline)
+            entry = self._find(read)
+            if entry is not None:
+                ends_at, reply, *_ = entry
+                if ends_at > self._clock():
+                    return copied(reply)
+                self.cache.expired(read)
+            load = self._loads.get(read)
+            if load is None:
+                return await self._load(args, read, keys, lens, deadline)
+            if self._caching.is_stuck(load):
+                return await self._load_alone(args, lens, deadline)
+            reply = await self._join(load, args, deadline)
             if reply is NOTHING:
-                if lens.suffix is None or payload + lens.suffix != key:
+                if lens.suffix is None or self._found_by(args, lens.suffix) != read:
                     raise self._left_behind(args)
                 continue
             if isinstance(reply, Exception):
                 raise one_for_each(reply)
             return copied(reply)
 
-    async def _load_alone(self, args: tuple[Any, ...], payload: bytes, lens: Lens, deadline: float) -> Any:
+    async def _load_alone(self, args: tuple[Any, ...], lens: Lens, deadline: float) -> Any:
         """Send a read whose reply is not kept. See ``_obtain``."""
         core = self._core
         options = self._view._options  # noqa: SLF001  # it is that view's first stage
         loop = core.loop or core.admit()
+        payload = self._encode(args)
         command = new_command(loop, args, payload, decode=lens.decode, options=options, deadline=deadline)
         reply = await core.send(command)
         return reply if type(reply) in PLAIN else await core.settle(command, reply)
 
     @types.coroutine
-    def _load(  # gathering them in an object costs 0.1 µs
-        self,
-        args: tuple[Any, ...],
-        payload: bytes,
-        key: bytes,
-        keys: tuple[bytes, ...],
-        lens: Lens,
-        deadline: float,
+    def _load(
+        self, args: tuple[Any, ...], read: Read, keys: Keys, lens: Lens, deadline: float = 0.0
     ) -> Generator[Any, Any, Any]:
         """Send a read; keep its reply. See ``_obtain``."""
         # The path of every miss: a generator that is its own ``wait``, and unrolled like ``CommandClient._execute``.
         core, cache = self._core, self.cache
+        payload: Any = self._encode(args)
         command = self._make(core.loop or core.admit(), args, payload, keys, lens)
         command.deadline = deadline
-        entry = cache.begin(key, keys)
+        load = cache.begin(read, keys)
         began = self._clock()
         try:
             command.lane = lane = core.lane
             (lane.take if self._sends_alone and len(payload) < LARGE else lane.take_large)(command)
-            entry.source = command.lane
+            load.source = command.lane
             try:
                 if command.state <= IN_FLIGHT:
                     command._asyncio_future_blocking = True  # noqa: SLF001  # as there
@@ -303,18 +321,18 @@ class CachedCommands:
                 command = yield from core.forsake(command, error)
             reply, asides = (command.reply, ()) if self._sends_alone else self._replies(command)
             if type(reply) not in PLAIN:
-                cache.drop(entry)
+                cache.drop(load)
                 reply = yield from self._settle(command, (args, payload), lens, reply)
             if asides:
-                self.keep(entry, reply, asides, lens, command.lane, (began, command.written[0]))
+                self.keep(load, reply, asides, lens, command.lane, (began, command.written[0]))
             else:
-                cache.store(entry, reply, command.lane, command.written[0] + lens.ttl, self._clock() - began)
+                cache.store(load, reply, command.lane, command.written[0] + lens.ttl, self._clock() - began)
         except BaseException as error:  # whatever it was: raised again
-            self.give_up(entry, began)
-            tell(cache.joined, entry, error if _is_refusal(error) else NOTHING)
+            self.give_up(load, began)
+            tell(cache.joined, load, error if _is_refusal(error) else NOTHING)
             raise
         if cache.joined:
-            tell(cache.joined, entry, reply)
+            tell(cache.joined, load, reply)
         return copied(reply) if type(reply) in CONTAINERS else reply
 
     def _replies(self, command: Command) -> tuple[Any, Sequence[Any]]:
@@ -342,7 +360,7 @@ class CachedCommands:
         loop: asyncio.AbstractEventLoop,
         args: tuple[Any, ...],
         payload: bytes,
-        keys: tuple[bytes, ...],
+        keys: Keys,
         lens: Lens,
     ) -> Command:
         """Return what is sent for a read: it alone, or with the questions when its keys end."""
@@ -356,8 +374,8 @@ class CachedCommands:
             command.state = UNWRITTEN
             return command
         options = self._view._options  # noqa: SLF001  # as above
-        if self._opting_in is None and len(keys) == 1 and len(payload) + len(keys[0]) < _MOST_FOR_PAIR:
-            question = ("PTTL", keys[0])
+        if self._opting_in is None and type(keys) is bytes and len(payload) + len(keys) < _MOST_FOR_PAIR:
+            question = ("PTTL", keys)
             sent: Any = self._encode(question)
             return new_pair(loop, args, question, payload + sent, lens.decode, options)
         commands = self.accompanied(args, keys)
@@ -366,17 +384,17 @@ class CachedCommands:
         unit.args = args
         return unit
 
-    def accompanied(self, args: tuple[Any, ...], keys: tuple[bytes, ...]) -> list[tuple[Any, ...]]:
+    def accompanied(self, args: tuple[Any, ...], keys: Keys) -> list[tuple[Any, ...]]:
         """Return a read with what is sent before and behind it."""
         commands: list[tuple[Any, ...]] = [] if self._opting_in is None else [self._opting_in]
         commands.append(args)
         if self._asks_ends:
-            commands += [("PTTL", key) for key in keys]
+            commands += [("PTTL", key) for key in each_of(keys)]
         return commands
 
     def keep(
         self,
-        entry: Entry,
+        load: Load,
         reply: Any,
         asides: Sequence[Any],
         lens: Lens,
@@ -386,7 +404,7 @@ class CachedCommands:
         """Keep a reply, for as long as its keys are there.
 
         Args:
-            entry: Its entry.
+            load: Its load.
             reply: The raw reply; nobody may change it any more.
             asides: The replies to what was sent before and behind it.
             lens: Through which it is seen.
@@ -397,29 +415,29 @@ class CachedCommands:
         ends_at = written + lens.ttl
         for aside in asides[: self.place] if self.place else ():
             if isinstance(aside, Exception):  # the server did not let us opt in
-                self.cache.drop(entry)
+                self.cache.drop(load)
                 self._caching.refused("CLIENT CACHING", aside)
         for aside in asides[self.place :] if self.place else asides:
             if type(aside) is not int or (aside == _GONE and reply is not None):
-                self.cache.drop(entry)  # an error; or it ended in between, and nobody knows what was read
+                self.cache.drop(load)  # an error; or it ended in between, and nobody knows what was read
                 if isinstance(aside, Exception):
                     self._caching.refused("PTTL", aside)
             elif aside >= 0:
                 ends_at = min(ends_at, written + aside / 1000)
-        self.cache.store(entry, reply, source, ends_at, self._clock() - began)
+        self.cache.store(load, reply, source, ends_at, self._clock() - began)
 
-    def give_up(self, entry: Entry, began: float) -> None:
+    def give_up(self, load: Load, began: float) -> None:
         """Note that a load that began then has failed."""
-        self.cache.fail(entry, load_time=self._clock() - began)
+        self.cache.fail(load, load_time=self._clock() - began)
 
-    async def _join(self, entry: Entry, args: tuple[Any, ...], deadline: float) -> Any:
+    async def _join(self, load: Load, args: tuple[Any, ...], deadline: float) -> Any:
         """Wait for the load of another caller; return the reply, the error reply, or ``NOTHING`` that could be shared.
 
         Raises:
             CommandTimeoutError: Time was over before.
         """
         waiter = self._core.loop.create_future()
-        self.cache.joined.setdefault(entry, {})[waiter] = None
+        self.cache.joined.setdefault(load, {})[waiter] = None
         self.cache.joined_loads += 1
         try:
             async with asyncio.timeout(None if deadline == math.inf else deadline - self._clock()):
@@ -436,7 +454,7 @@ class CachedCommands:
                 diagnosis=diagnosis,
             ) from None
         finally:
-            if (others := self.cache.joined.get(entry)) is not None:  # a load may take long, and many come and go
+            if (others := self.cache.joined.get(load)) is not None:  # a load may take long, and many come and go
                 others.pop(waiter, None)
 
     def _left_behind(self, args: tuple[Any, ...]) -> KitError:

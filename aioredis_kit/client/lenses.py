@@ -22,7 +22,7 @@ from aioredis_kit.policy.retry import NOTHING_DONE
 if TYPE_CHECKING:
     import asyncio
 
-    from aioredis_kit.cache.store import Entry, Space
+    from aioredis_kit.cache.store import Load, Space
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.policy.commands import Argument
@@ -129,12 +129,12 @@ class Caching:
 
     def lose(self, source: object) -> None:
         """Drop what was read on a connection. Whoever waits for a load of another client's there asks by itself."""
-        for entry in self.cache.lose(source):
-            tell(self.cache.joined, entry, NOTHING)
+        for load in self.cache.lose(source):
+            tell(self.cache.joined, load, NOTHING)
 
-    def is_stuck(self, entry: Entry) -> bool:
+    def is_stuck(self, load: Load) -> bool:
         """Whether a load is another client's, which can't send anything now: others are not to wait for that."""
-        source, endpoint = entry.source, self._endpoint
+        source, endpoint = load.source, self._endpoint
         if not isinstance(source, LinkQueue) or source.is_ready:
             return False
         return endpoint is None or source not in endpoint.shared.queues
@@ -183,20 +183,19 @@ class Caching:
         options, desired = self._equipment.options, endpoint.desired
         user = None if desired.credentials is None else desired.credentials.username
         provider = options.credential_provider
-        text = (options.encoding, options.encoding_errors) if lens.decode else None
+        text = (options.encoding, options.encoding_errors, lens.decode)
         who = (user, None if provider is None else id(provider))
-        # Bytes behind bytes, whose end is known, make one key: a tuple of both would be an object more for each entry.
         return self.cache.space((str(self._equipment.dialler.address), desired.db, who, text, lens.ttl))
 
 
-def tell(joined: dict[Entry, dict[asyncio.Future[Any], None]], entry: Entry, outcome: Any) -> None:
+def tell(joined: dict[Load, dict[asyncio.Future[Any], None]], load: Load, outcome: Any) -> None:
     """Let those go on who waited for a load.
 
     Args:
         joined: Who they are.
-        entry: The entry of that load.
+        load: That load.
         outcome: The reply, the error reply, or ``NOTHING``: they have to ask themselves.
     """
-    for waiter in joined.pop(entry, ()):
+    for waiter in joined.pop(load, ()):
         if not waiter.done() and not waiter.get_loop().is_closed():  # under them all, which are being collected
             waiter.set_result(outcome)

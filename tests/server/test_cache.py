@@ -52,7 +52,7 @@ async def quiet(client, other):
     await view.get("quiet")
     await other.set("quiet", before + 1)
     cache = client.client_side_cache
-    await until(lambda: not [entry for entry in cache.entries.values() if b"quiet" in entry.keys])
+    await until(lambda: not [keys for _, _, _, keys, _, _ in cache.entries.values() if keys == b"quiet"])
 
 
 # -- transparent ------------------------------------------------------------------------------------

@@ -23,10 +23,22 @@ async def test_the_second_read_is_a_hit(server, client):
     assert await client.get("k") == b"k"
     assert (stats(client).hits, stats(client).misses) == (0, 1)
     assert await client.get("k") == b"k"
-    assert await client.execute_command("GET", b"k") == b"k"
+    assert await client.execute_command("GET", "k") == b"k"
     assert (stats(client).hits, stats(client).misses) == (2, 1)
     assert sent(server, "GET") == [("GET", "k")]
     assert client.statistics().cache == stats(client)
+
+
+@pytest.mark.parametrize(("key", "sent_as"), [(b"k", b"k"), (bytearray(b"k"), b"k"), (1, b"1"), (1.5, b"1.5")])
+async def test_keys_that_are_no_text(client, key, sent_as):
+    for _ in range(3):
+        assert await client.get(key) == sent_as
+    assert (stats(client).hits, stats(client).misses) == (2, 1)
+
+
+async def test_arguments_that_are_equal_and_sent_otherwise_are_two_reads(server, client):
+    assert [await client.get(key) for key in (1, 1.0, "1")] == [b"1", b"1.0", b"1"]
+    assert stats(client).misses == 3
 
 
 @pytest.mark.pins("case-98")

@@ -130,7 +130,7 @@ async def test_a_pipeline_that_fails_keeps_nothing(server, client, end):
             assert await joined == b"v"
     server.on("GET", resp.bulk("v"))
     assert await client.get("a") == b"v"
-    assert not [each for each in client.client_side_cache.entries.values() if each.ends_at < 0]
+    assert not client.client_side_cache.loads
 
 
 async def test_a_pipeline_joins_nobody(server, client):

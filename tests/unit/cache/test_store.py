@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioredis_kit.cache.options import CacheOptions
-from aioredis_kit.cache.store import LOADING, NEVER, ClientSideCache
+from aioredis_kit.cache.store import ENDED, NEVER, PENDING, ClientSideCache, each_of
 
 
 def make(**options):
@@ -22,15 +22,12 @@ def begin(cache, command, *keys):
 
 
 def store(cache, command, reply=b"v", *, keys=(), source="link"):
-    entry = begin(cache, command, *keys)
-    cache.store(entry, reply, source, ends_at=NEVER, load_time=0.5)
-    return entry
+    cache.store(begin(cache, command, *keys), reply, source, ends_at=NEVER, load_time=0.5)
 
 
 def read(cache, command):
     """What a client does with a read, in short."""
-    entry = cache.entries.get(command)
-    if entry is not None and entry.ends_at != LOADING:
+    if command in cache.entries:
         cache.hits += 1
         if cache.is_lru:
             cache.entries.move_to_end(command)
@@ -40,7 +37,7 @@ def read(cache, command):
 
 
 def kept(cache):
-    return [entry.key for entry in cache.entries.values() if entry.ends_at != LOADING]
+    return list(cache.entries)
 
 
 # -- what goes --------------------------------------------------------------------------------------
@@ -87,16 +84,16 @@ def test_a_connection_that_is_lost_ends_what_it_has_read():
 def test_a_load_under_way_is_not_stored_behind_a_change(change):
     """Other than in node-redis not behind a flush either, and not behind the loss of the connection."""
     cache = make()
-    entry = begin(cache, "a")
-    entry.source = "link"
+    load = begin(cache, "a")
+    load.source = "link"
     {
         "key": lambda: cache.invalidate(b"a"),
         "flush": lambda: cache.invalidate(None),
         "clear": cache.clear,
         "loss": lambda: cache.lose("link"),
     }[change]()
-    assert "a" not in cache.entries
-    cache.store(entry, b"old", "link", ends_at=NEVER, load_time=0)
+    assert not cache.loads
+    cache.store(load, b"old", "link", ends_at=NEVER, load_time=0)
     assert kept(cache) == []
     assert cache.stats().load_successes == 1
 
@@ -108,18 +105,16 @@ def test_a_load_that_fails_late_leaves_a_newer_entry_alone():
     cache.invalidate(b"a")
     store(cache, "a", b"new")
     cache.fail(late, load_time=1)
-    assert cache.entries["a"].reply == b"new"
-    late_too = late
-    cache.drop(late_too)
-    assert cache.entries["a"].reply == b"new"
+    cache.drop(late)
+    assert b"new" in cache.entries["a"]
 
 
 def test_a_load_that_fails_is_not_kept():
     cache = make()
-    entry = begin(cache, "a")
-    cache.fail(entry, load_time=2.0)
-    cache.fail(entry, load_time=2.0)
-    assert not cache.entries
+    load = begin(cache, "a")
+    cache.fail(load, load_time=2.0)
+    cache.fail(load, load_time=2.0)
+    assert not cache.loads
     assert (cache.stats().load_failures, cache.stats().total_load_time) == (2, 4.0)
 
 
@@ -202,8 +197,8 @@ def test_the_limit_is_what_memory_it_takes(is_long):
         reply = bytes(size) if number % 3 else [bytes(10) for _ in range(size // 50)]
         key = f"key:{number}".encode()
         payload = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
-        entry = cache.begin(payload + b"1", (key,))
-        cache.store(entry, reply, None, ends_at=NEVER, load_time=0)
+        read = payload + b"1" if number % 2 else ("GET", f"key:{number}", b"1")
+        cache.store(cache.begin(read, key), reply, None, ends_at=NEVER, load_time=0)
     took = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert cache.stats().bytes <= limit
@@ -261,9 +256,10 @@ def test_those_of_an_event_loop_that_is_over_are_in_nobodys_way():
 
 # -- all of it --------------------------------------------------------------------------------------
 
+SOURCES = [object() for _ in range(4)]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "store", "fail", "drop", "hit", "key", "flush", "lose", "clear"]),
+        st.sampled_from(["begin", "store", "fail", "drop", "end", "hit", "key", "flush", "lose", "clear"]),
         st.integers(0, 5),
         st.integers(0, 3),
     ),
@@ -278,40 +274,50 @@ def test_whatever_happens_the_books_are_right(steps, options):
     cache = make(**options)
     loads, doomed = [], set()
     for step, number, more in steps:
-        command = f"c{number}"
+        read = f"c{number}"
         match step:
-            case "begin" if command not in cache.entries:
-                loads.append(cache.begin(command, (b"k%d" % number, b"k%d" % more)))
-                loads[-1].source = more
+            case "begin" if read not in cache.entries and read not in cache.loads:
+                keys = b"k%d" % number if number == more else (b"k%d" % number, b"k%d" % more)
+                loads.append(cache.begin(read, keys))
+                loads[-1].source = SOURCES[more]
             case "store" if loads:
-                entry = loads.pop(number % len(loads))
-                cache.store(entry, [b"x"] * more, more, ends_at=NEVER, load_time=0)
-                assert (cache.entries.get(entry.key) is entry) <= (entry not in doomed)
+                load = loads.pop(number % len(loads))
+                was_there = load.read in cache.entries
+                cache.store(load, [b"x"] * more, SOURCES[more], ends_at=NEVER, load_time=0)
+                assert load not in doomed or (load.read in cache.entries) == was_there
             case "fail" if loads:
                 cache.fail(loads.pop(number % len(loads)), load_time=0)
-            case "drop" if cache.entries:
-                cache.drop(list(cache.entries.values())[number % len(cache.entries)])
-            case "hit" if command in cache.entries:
-                cache.entries.move_to_end(command)
+            case "drop" if loads:
+                cache.drop(loads[number % len(loads)])
+            case "end" if read in cache.entries:
+                cache.expired(read)
+            case "hit" if read in cache.entries:
+                cache.entries.move_to_end(read)
             case "key":
-                doomed |= {each for each in loads if b"k%d" % number in each.keys}
+                doomed |= {each for each in loads if b"k%d" % number in each_of(each.keys)}
                 cache.invalidate(b"k%d" % number)
             case "flush" | "clear":
                 doomed |= set(loads)
                 cache.invalidate(None) if step == "flush" else cache.clear()
             case "lose":
-                doomed |= {each for each in loads if each.source == more}
-                cache.lose(more)
-        entries = cache.entries.values()
-        numbers = cache.stats()
-        stored = [each for each in entries if each.ends_at != LOADING]
-        assert (numbers.entries, numbers.bytes) == (len(stored), sum(each.size for each in stored))
-        assert numbers.bytes <= cache.options.max_bytes
-        assert numbers.entries <= cache.options.max_entries
-        assert all(each.is_kept for each in entries)
-        found = {key: {f} if not isinstance(f, dict) else set(f) for key, f in cache._by_key.items()}
-        wanted = {}
-        for each in entries:
-            for key in each.keys:
-                wanted.setdefault(key, set()).add(each)
-        assert found == wanted
+                doomed |= {each for each in loads if each.source is SOURCES[more]}
+                cache.lose(SOURCES[more])
+        assert all(each.state == ENDED for each in loads if each in doomed)
+        check_books(cache)
+
+
+def check_books(cache):
+    keys = {read: each_of(entry[3]) for read, entry in cache.entries.items()}
+    keys |= {read: each_of(load.keys) for read, load in cache.loads.items()}
+    assert len(keys) == len(cache.entries) + len(cache.loads)
+    assert all(load.state == PENDING and load.read == read for read, load in cache.loads.items())
+    numbers = cache.stats()
+    assert (numbers.entries, numbers.bytes) == (len(cache.entries), sum(entry[5] for entry in cache.entries.values()))
+    assert numbers.bytes <= cache.options.max_bytes
+    assert numbers.entries <= cache.options.max_entries
+    found = {key: set(reads) if isinstance(reads, dict) else {reads} for key, reads in cache._by_key.items()}
+    wanted = {}
+    for read, its_keys in keys.items():
+        for key in its_keys:
+            wanted.setdefault(key, set()).add(read)
+    assert found == wanted
