@@ -124,6 +124,9 @@ def test_the_two_commands_are_there():
 def test_a_command_can_be_given(command):
     """What it names is there: files, modules, tools, options, services, extras."""
     match shlex.split(command):
+        case ["uv", "run", "--group", group, *rest]:
+            assert group in PROJECT["dependency-groups"]
+            test_a_command_can_be_given(shlex.join(["uv", "run", *rest]))
         case ["uv", "run", "python", "-m", module, *_]:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case ["uv", "run", path, *_] if path.endswith(".py"):

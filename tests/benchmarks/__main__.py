@@ -1,7 +1,7 @@
-"""``uv run python -m tests.benchmarks``: measure, print the tables, hold them against the bounds.
+"""``uv run --group bench python -m tests.benchmarks``: this client beside its peers, on an embedded server.
 
-Markdown goes to stdout, progress to stderr, everything that was measured to ``--json``. The exit code
-is 0 whatever was measured, unless ``--check`` is given.
+Markdown goes to stdout, progress to stderr, everything that was measured to ``--json``. The exit code is 0 whatever was
+measured, unless ``--check`` is given.
 """
 
 from __future__ import annotations
@@ -9,85 +9,83 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from aioredis_kit.testing import RedisServer
-from tests.benchmarks import report
-from tests.benchmarks.cache import measure_cache
-from tests.benchmarks.clients import ADAPTERS, DEFAULT_CLIENTS, LOOPS
-from tests.benchmarks.memory import Memory, measure_memory
-from tests.benchmarks.speed import WORKLOADS, Plan, Results, measure_speed
-from tests.benchmarks.tls import Burst, find_tls_binary, measure_tls, plan_for_tls, servers
+from tests.benchmarks import publishing, report
+from tests.benchmarks.cells import CELLS, STORY, Cell
+from tests.benchmarks.clients import PEERS
+from tests.benchmarks.figures import FIGURES, Figure, Sizes
+from tests.benchmarks.measure import Plan, measure_cells
+from tests.benchmarks.report import Report
+from tests.benchmarks.targets import judge
 
-# The sizes are those of the acceptance; the quick ones only show that everything runs.
-_SIZES = {"rounds": 11, "seconds": 0.1, "commands": 1_000_000, "in_flight": 10_000}
+# The quick sizes only show that everything runs.
+_SIZES = {"rounds": 9, "seconds": 0.2, "commands": 1_000_000, "in_flight": 10_000}
 _QUICK_SIZES = {"rounds": 1, "seconds": 0.03, "commands": 20_000, "in_flight": 1_000}
 
 
 def main() -> int:
     """Run what was asked for and return the exit code."""
     options = _parse()
-    results: Results = {}
-    tls: Results = {}
-    bursts: list[Burst] = []
-    cache: Results = {}
-    memory: Memory | None = None
+    if options.list:
+        print("\n".join([*(cell.name for cell in CELLS), *FIGURES]))
+        return 0
+    cells, figures = _chosen(options.cells)
+    plan = Plan(cells, tuple(options.peers), options.rounds, options.seconds)
     with RedisServer(persistence="none") as server:
-        where = report.environment(server)
-        if options.what in ("all", "speed"):
-            results = measure_speed(server, _plan(options))
-        if options.what in ("all", "cache"):
-            cache = measure_cache(server, _plan(options))
-        if options.what in ("all", "memory"):
-            memory = measure_memory(server.url, options.commands, options.in_flight)
-    if options.what in ("all", "tls"):
-        where, tls, bursts = _measure_tls(options, where)
-    verdicts = [*report.judge_speed(results), *report.judge_tls(tls, bursts), *report.judge_cache(cache)]
-    verdicts += report.judge_memory(memory) if memory else ()
-    print(report.to_markdown(where, results, tls, bursts, cache, verdicts))
+        where = report.environment(server, plan)
+        measured = measure_cells(server, plan)
+    found = _measure_figures(figures, Sizes(options.rounds, options.commands, options.in_flight))
+    done = Report(where, plan, measured, found, judge(measured.cells, found))
+    print(report.to_markdown(done))
     if options.json:
-        content = json.dumps(report.to_json(where, results, tls, bursts, cache, memory, verdicts), indent=2)
-        options.json.write_text(content + "\n", encoding="utf-8")
-    return int(options.check and not all(verdict.is_met for verdict in verdicts))
+        options.json.write_text(json.dumps(report.to_json(done), indent=1) + "\n", encoding="utf-8")
+    if options.publish:
+        publishing.publish(done, options.publish)
+    return int(options.check and not all(verdict.is_met for verdict in done.verdicts))
 
 
-def _measure_tls(options: argparse.Namespace, where: dict[str, Any]) -> tuple[dict[str, Any], Results, list[Burst]]:
-    binary = find_tls_binary()
-    if binary is None:
-        print("TLS: there is no redis-server with TLS on PATH", file=sys.stderr)
-        return where, {}, []
-    with servers(binary) as (plain, secured):
-        where |= {"TLS server": report.environment(secured)["server"]}
-        return where, *measure_tls(plain, secured, plan_for_tls(_plan(options)))
+def _measure_figures(names: tuple[str, ...], sizes: Sizes) -> list[Figure]:
+    found: list[Figure] = []
+    for name in names:
+        began = time.monotonic()
+        found += FIGURES[name](sizes)
+        print(f"{time.monotonic() - began:4.0f} s  {name}", file=sys.stderr)
+    return found
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    return Plan(
-        clients=tuple(options.clients),
-        workloads=tuple(options.workloads),
-        callers=tuple(options.callers),
-        loops=tuple(options.loops),
-        rounds=options.rounds,
-        seconds=options.seconds,
-    )
+def _chosen(patterns: list[str] | None) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """Return the cells and the figures whose names match; the story and all figures where nothing is said."""
+    if patterns is None:
+        return STORY, tuple(FIGURES)
+    known = [*(cell.name for cell in CELLS), *FIGURES]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            sys.exit(f"--cells {pattern}: nothing is named like that. --list tells all names.")
+    names = {name for name in known for pattern in patterns if fnmatchcase(name, pattern)}
+    return tuple(cell for cell in CELLS if cell.name in names), tuple(name for name in FIGURES if name in names)
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Benchmarks on an embedded server.")
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("what", nargs="?", choices=("all", "speed", "memory", "tls", "cache"), default="all")
-    add("--quick", action="store_true", help="small sizes: shows that it runs, measures nothing")
-    add("--check", action="store_true", help="exit with 1 if a bound is missed")
-    add("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    add("--clients", nargs="+", choices=ADAPTERS, default=DEFAULT_CLIENTS)
-    add("--workloads", nargs="+", choices=WORKLOADS, default=tuple(WORKLOADS))
-    add("--callers", nargs="+", type=_count, default=(1, 10, 100, 1000))
-    add("--loops", nargs="+", choices=LOOPS, default=tuple(LOOPS))
+    add("--list", action="store_true", help="tell the names that --cells knows, and do nothing else")
+    add("--cells", nargs="+", metavar="NAME", help="names or patterns such as 'get-*-uvloop' (default: the story)")
+    add("--peers", nargs="+", choices=PEERS, default=tuple(PEERS), metavar="CLIENT", help=f"of {', '.join(PEERS)}")
     add("--rounds", type=_count, help="per client and cell, after one that warms up")
     add("--seconds", type=_duration, help="length of a round")
     add("--commands", type=_count, help="per measurement of resident memory")
     add("--in-flight", type=_count, help="commands in flight while memory is traced")
+    add("--quick", action="store_true", help="small sizes: shows that it runs, measures nothing")
+    add("--check", action="store_true", help="exit with 1 if a target is missed")
+    add("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    add(
+        "--publish", type=Path, nargs="?", const=publishing.ROOT, metavar="ROOT",
+        help="write tests/benchmarks/results and the section of README.md beneath ROOT (default: this repository)",
+    )  # fmt: skip
     options = parser.parse_args()
     for name, size in (_QUICK_SIZES if options.quick else _SIZES).items():
         if getattr(options, name) is None:

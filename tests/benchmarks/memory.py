@@ -1,6 +1,6 @@
 """Resident memory over a million commands, and traced memory per command in flight.
 
-Each figure is taken in a fresh process. The commands are ECHO with a token of their own: arguments and
+Each is taken in a fresh process, see `figures`. The commands are ECHO with a token of their own: arguments and
 replies differ every time, so that anything kept per command, per key or per value shows, and each
 reply is checked. Growth is what is resident after the last tenth less what is after the first: the
 first tenth pays for what a process allocates once.
@@ -10,61 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import resource
 import sys
 import tracemalloc
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.testing import RedisServer
-from tests.benchmarks.clients import ADAPTERS, OURS
+from tests.benchmarks.clients import OURS, adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_BATCH = 1000
 _STATM = Path("/proc/self/statm")
 # Loop turns after which every new task has started, and what can be written has been.
 _SETTLING_TURNS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What was found, in bytes."""
-
-    commands: int
-    in_flight: int
-    sequential_growth: int
-    concurrent_growth: int
-    per_command_in_flight: float
-
-
-def measure_memory(url: str, commands: int, in_flight: int) -> Memory:
-    """Measure aioredis_kit on asyncio, each figure in a process of its own."""
-    print(f"memory: {commands} commands in sequence", file=sys.stderr)
-    sequential = _in_fresh_process(resident_growth, url, commands, 1)
-    print(f"memory: {commands} commands in batches of {_BATCH}", file=sys.stderr)
-    concurrent = _in_fresh_process(resident_growth, url, commands, _BATCH)
-    print(f"memory: {in_flight} commands in flight", file=sys.stderr)
-    per_command = _in_fresh_process(traced_per_command, in_flight)
-    return Memory(commands, in_flight, sequential, concurrent, per_command)
-
-
-def _in_fresh_process(measure: Callable[..., Any], *args: Any) -> Any:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as executor:
-        return executor.submit(measure, *args).result()
 
 
 def resident_growth(url: str, commands: int, batch: int, client_name: str = OURS) -> int:
     """Return the bytes by which this process grew between the first and the last tenth."""
 
     async def run() -> int:
-        async with ADAPTERS[client_name](url, batch) as client:
+        async with adapter_of(client_name)(url, batch) as client:
             after_tenth = []
             for tenth in range(10):
                 for first in range(0, commands // 10, batch):
@@ -102,7 +70,7 @@ def traced_per_command(in_flight: int, client_name: str = OURS) -> float:
         for task in bare:
             task.cancel()
         await asyncio.wait(bare)
-        async with ADAPTERS[client_name](server.url, in_flight) as client:
+        async with adapter_of(client_name)(server.url, in_flight) as client:
             await client.get("key")
             server.pause()
             try:
