@@ -43,8 +43,8 @@ class Cell:
     """One workload under one load.
 
     Attributes:
-        callers: How many wait at once, each for its own command; in an open loop, the connections of a client that
-            needs one for each command.
+        callers: How many wait at once, each for its own command. In an open loop nobody knows; clients that lend
+            connections get the pool that serves so many best, and no stall makes it grow.
         size: Of the values, in bytes.
         load: None is a closed loop: each caller issues its next command when it has the reply.
     """
@@ -85,8 +85,8 @@ STORY: Final = (
     Cell("fan-in", 1, "asyncio"),
     Cell("fan-out", 1, "asyncio"),
     Cell("hits", 1, "asyncio"),
-    Cell("get", 100, "asyncio", load=HALF_LOAD),
-    Cell("get", 100, "asyncio", load=BESIDE_LARGE),
+    Cell("get", 1000, "asyncio", load=HALF_LOAD),
+    Cell("get", 1000, "asyncio", load=BESIDE_LARGE),
 )
 """What a run without flags measures."""
 
@@ -102,7 +102,7 @@ def _rest(loop: str) -> tuple[Cell, ...]:
         *(Cell(workload, 1, loop) for workload in ("fan-in", "fan-out")),
         *(Cell(workload, 100, loop, tls=True) for workload in COMMANDS),
         *(Cell(workload, callers, loop) for workload, callers in product(READS, (1, 100))),
-        *(Cell("get", 100, loop, load=load) for load in (HALF_LOAD, BESIDE_LARGE)),
+        *(Cell("get", 1000, loop, load=load) for load in (HALF_LOAD, BESIDE_LARGE)),
     )
 
 

@@ -113,7 +113,7 @@ def test_features_and_open_loops_are_measured_beside_redis_py(tmp_path: Path) ->
     """Messages, blocking commands; and latency under half of redis-py's load and beside large replies."""
     peers = ("aioredis_kit", "aioredis_kit, large on a session", "redis-py")
     names = ["fan-in-64B-1-uvloop", "fan-out-64B-1-uvloop", "blocking-64B-10-uvloop"]
-    loads = ["get-64B-100-uvloop-half-load", "get-64B-100-uvloop-beside-large"]
+    loads = ["get-64B-1000-uvloop-half-load", "get-64B-1000-uvloop-beside-large"]
     if "uvloop" not in LOOPS:
         names, loads = ([name.replace("uvloop", "asyncio") for name in each] for each in (names, loads))
     report, _ = _run(tmp_path, "--cells", *names, *loads, "--peers", *peers)
@@ -156,7 +156,7 @@ def test_figures_are_taken_and_published(tmp_path: Path) -> None:
     """Memory at rest and in flight, imports, a reconnect; and a README has what was found between its marks."""
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
-    cells = ["memory", "imports", "reconnect", "get-64B-10-asyncio", "get-64B-100-asyncio-beside-large"]
+    cells = ["memory", "imports", "reconnect", "get-64B-10-asyncio", "get-64B-1000-asyncio-beside-large"]
     report, _ = _run(tmp_path, "--cells", *cells, "--peers", *_IN_PROCESS, "--publish", str(tmp_path))
     found = {
         (figure["what"].partition(" over ")[0].partition(",")[0], figure["client"]) for figure in report["figures"]
