@@ -344,8 +344,9 @@ class Link:
         self.state = LinkState.CONNECTING
         introduction = await self._introducer.introduce()
         equipment, options = self._equipment, self._equipment.options
-        decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply)
-        machine = Machine(decoder, decode=options.decode_responses, most_bytes=options.max_reply_bytes)
+        most_bytes = options.max_reply_bytes
+        decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply, most_bytes=most_bytes)
+        machine = Machine(decoder, decode=options.decode_responses, most_bytes=most_bytes)
         connection = Connection(self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock)
         self._earlier_writes = self.writes
         self._latest = connection

@@ -23,7 +23,7 @@ from hiredis import PushNotification
 
 from aioredis_kit.exceptions import ReplyProtocolError
 from aioredis_kit.wire.attributes import FramingError
-from aioredis_kit.wire.decoder import NOT_ENOUGH
+from aioredis_kit.wire.decoder import NOT_ENOUGH, TooLargeError
 from aioredis_kit.wire.encoder import join, size_of
 from aioredis_kit.wire.handshake import cut_quoted
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
@@ -198,9 +198,13 @@ class Machine:
             else:
                 self._receive_replies(data, answered)
             if len(self.in_flight) - len(self.pushes) == frames:  # no frame was whole
-                self._limit(data, answered)
+                self._unfinished += len(data)
+                if self._unfinished > self._most_bytes:
+                    self._give_up(answered)
             else:
-                self._unfinished = 0
+                self._unfinished = self._decoder.promised = 0
+        except TooLargeError:
+            self._give_up(answered)
         except FramingError as error:
             self._break(error)
         except (TypeError, MemoryError) as error:
@@ -339,16 +343,12 @@ class Machine:
                 return
             self.pushes.append(reply)
 
-    def _limit(self, data: bytes, answered: list[Slot]) -> None:
-        """Give a reply up that grows beyond the limit: its command ends, and so does the connection.
+    def _give_up(self, answered: list[Slot]) -> None:
+        """Give a reply up that is larger than the limit: its command ends, and so does the connection.
 
         Args:
-            data: What came, and finished no frame.
             answered: The slots that were answered.
         """
-        self._unfinished += len(data)
-        if self._unfinished <= self._most_bytes:
-            return
         text = (
             f"a reply of more than {self._most_bytes} bytes: ask for less at once, in parts or with a cursor, or raise "
             "max_reply_bytes"
