@@ -6,7 +6,11 @@ Reconnecting makes a new one. It ends in one way only, whatever the reason: ``_e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
+import socket
+import struct
+import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.exceptions import DataError
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
 _HANGING_UP: Final = getattr(select, "POLLRDHUP", 0)
 """What to ask for; errors and the end of both directions are told unasked."""
+_RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""To linger for no time: closing discards what the peer has not acknowledged, and resets the connection."""
 LOADING_PAUSE: Final = 0.1
 """How long to wait before asking a server again that does not serve yet, in seconds."""
 
@@ -367,10 +373,24 @@ class Connection:
             return
         self._failure = error
         was_open = self._machine.state is not State.HANDSHAKING and self.protocol != 0
+        is_awaited = was_open and bool(self._machine.in_flight)
         unanswered = self._machine.unanswered()
         if self._shell is not None:
+            if is_awaited:
+                self._discard_unsent()
             self._transport.abort()
         self._finish_round()
         self.ended.set_result(None)
         if was_open:
             self._owner.lost(error, unanswered)
+
+    def _discard_unsent(self) -> None:
+        """Let the kernel forget what it has not got through yet.
+
+        Else it tries again for minutes, also when the socket is closed: a write whose caller was told that its outcome
+        is unknown would be executed behind later ones, which went by the next connection.
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:  # TLS has none any more when its connection is lost
+            with contextlib.suppress(OSError):  # it is closed already
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from aioredis_kit import ClientState, TLSOptions, create_client
-from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError
+from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectionLostError, ConnectTimeoutError
 from aioredis_kit.testing import FaultProxy, RedisServer, TLSFiles
 from aioredis_kit.testing.probe import Probe
 from tests.support.observing import EventRecord, job_tasks, outcome, turns, until
@@ -157,6 +157,22 @@ async def test_a_server_that_asks_for_certificates(binary, files):
         assert isinstance(error, ConnectError)
         assert not isinstance(error, ConnectTimeoutError)
         assert not client.is_open
+
+
+@pytest.mark.pins("P2", "4.11")
+async def test_what_is_in_flight_ends_with_its_connection(binary, files):
+    """Also where TLS knows no socket any more."""
+    with RedisServer(binary=binary, tls=files("127.0.0.1")) as server:
+        client = create_client(server.url, ssl_ca_certs=str(server.tls.ca), command_timeout=5)
+        await client.connect()
+        server.pause()
+        call = asyncio.create_task(client.incr("n"))
+        await turns()
+        server.kill()
+        error = await outcome(call)
+        assert isinstance(error, ConnectionLostError)
+        assert error.maybe_executed
+        client.destroy()
 
 
 @pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.only_long)])
