@@ -124,6 +124,8 @@ def test_the_two_commands_are_there():
 def test_a_command_can_be_given(command):
     """What it names is there: files, modules, tools, options, services, extras."""
     match shlex.split(command):
+        case [setting, *rest] if re.fullmatch(r"AIOREDIS_KIT_[A-Z_]+=\w+", setting):
+            test_a_command_can_be_given(shlex.join(rest))
         case ["uv", "run", "--group", group, *rest]:
             assert group in PROJECT["dependency-groups"]
             test_a_command_can_be_given(shlex.join(["uv", "run", *rest]))

@@ -12,36 +12,52 @@ import sys
 import time
 from collections import Counter
 
-from tests.chaos.harness.faults import FAULTS
+from tests.chaos.harness.faults import FAULTS, NETWORK_FAULTS
+from tests.chaos.harness.network import Network, NoNetworkError
 from tests.chaos.harness.run import run_seed
 from tests.chaos.harness.soak import soak
 from tests.chaos.harness.workloads import WORKLOADS
 
 
-def main():
+def main(arguments=None):
+    """Do what the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=50, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first one")
     parser.add_argument("--workload", choices=sorted(WORKLOADS), help="only this one")
-    parser.add_argument("--fault", choices=sorted(FAULTS), action="append", help="only these")
+    parser.add_argument("--fault", choices=sorted(FAULTS | NETWORK_FAULTS), action="append", help="only these")
     parser.add_argument("--seconds", type=float, default=0.7, help="how long faults happen, for each seed")
+    parser.add_argument("--network", action="store_true", help="the faults of a network between namespaces, as root")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="one long mixed load instead of many seeds")
     parser.add_argument("--verbose", action="store_true", help="tell of each seed")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    fit = NETWORK_FAULTS if options.network else FAULTS
+    if unfit := set(options.fault or ()) - fit.keys():
+        parser.error(f"{', '.join(sorted(unfit))}: a fault {'without' if options.network else 'with'} --network only")
     if options.soak:
         return tell_of_soak(asyncio.run(soak(options.soak * 60, seed=options.first)))
+    if not options.network:
+        return play(options, None)
+    try:
+        with Network() as network:
+            return play(options, network)
+    except NoNetworkError as error:
+        print("skipped:", error)
+        return 0
+
+
+def play(options, network):
+    """Play the seeds; return the exit status."""
     began = time.monotonic()
     violations, calls, faults = 0, Counter(), Counter()
+    choices = {"workload": options.workload, "faults": options.fault, "seconds": options.seconds, "network": network}
     for seed in range(options.first, options.first + options.seeds):
-        report = asyncio.run(run_seed(seed, workload=options.workload, faults=options.fault, seconds=options.seconds))
+        report = asyncio.run(run_seed(seed, **choices))
         calls.update(report.calls)
         faults.update(report.faults)
-        if report.wrong:
-            violations += 1
-            print(report)
-            print(f"  again: uv run python -m tests.chaos --seeds 1 --first {seed} {_again(options)}".rstrip())
-        elif options.verbose:
-            print(report)
+        violations += bool(report.wrong)
+        if report.wrong or options.verbose:
+            print(report, flush=True)
     print(f"{options.seeds} seeds in {time.monotonic() - began:.0f} s: {violations} with violations")
     print("calls:", ", ".join(f"{count} {name}" for name, count in calls.most_common()))
     print("faults:", ", ".join(f"{count} {name}" for name, count in faults.most_common()))
@@ -50,25 +66,25 @@ def main():
 
 def tell_of_soak(result):
     """Print what came of a soak; return 1 if something grows."""
-    memory, (before, after) = result.slope(lambda each: each.memory) / 2**20, result.p99()
     tasks, descriptors = result.gained(lambda each: each.tasks), result.gained(lambda each: each.descriptors)
-    print(f"{result.faults} faults, {result.calls} commands measured, {len(result.samples)} samples")
+    print(f"{result.faults} faults, {result.calls} calls, {len(result.samples)} samples behind the warm-up")
     print(
-        f"memory {memory:+.2f} MB an hour; tasks {tasks:+g}; descriptors {descriptors:+g}; p99 {before * 1000:.1f} → {after * 1000:.1f} ms"
+        f"an hour: memory {result.slope(lambda each: each.memory) / 2**20:+.2f} MB, "
+        f"{result.slope(lambda each: each.blocks):+.0f} blocks of Python's"
     )
+    print(f"the last quarter against the first: tasks {tasks:+g}, descriptors {descriptors:+g}")
+    for name in ("p50", "p99"):
+        before, after = (1000 * each for each in result.ends(lambda each, name=name: getattr(each, name)))
+        print(f"{name} {before:.2f} → {after:.2f} ms")
+    print(f"left when all is closed: {result.tasks_left} tasks, {result.descriptors_left} descriptors")
     for each in result.samples[:: max(len(result.samples) // 12, 1)]:
         print(
             f"  {each.at:7.0f} s: {each.memory / 2**20:.1f} MB, {each.blocks} blocks, {each.tasks} tasks, "
-            f"{each.descriptors} descriptors"
+            f"{each.descriptors} descriptors, p50 {each.p50 * 1000:.2f} ms, p99 {each.p99 * 1000:.1f} ms"
         )
-    return 1 if memory >= 1 or tasks > 2 or descriptors > 2 else 0
-
-
-def _again(options):
-    words = [f"--workload {options.workload}"] if options.workload else []
-    words += [f"--fault {fault}" for fault in options.fault or ()]
-    words += [f"--seconds {options.seconds}"] if options.seconds != 0.7 else []
-    return " ".join(words)
+    for each in result.wrong():
+        print("WRONG:", each)
+    return 1 if result.wrong() else 0
 
 
 if __name__ == "__main__":

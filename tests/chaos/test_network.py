@@ -1,111 +1,40 @@
-"""A network that is cut, loses and delays packets: the server is in a network namespace of its own.
-
-Other than a proxy this leaves TCP to the kernel: nobody is told of a connection that is cut.
-"""
+"""A network that is cut, loses, delays and reorders packets: the server is in a network namespace of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
-import subprocess
 import time
-import uuid
 
 import pytest
 
 from aioredis_kit import KitError, create_client
-from aioredis_kit.testing.binaries import find_binary
+from tests.chaos.harness.network import Network, NoNetworkError
+from tests.chaos.harness.run import run_seed
+from tests.chaos.harness.workloads import WORKLOADS
 from tests.support.observing import EventRecord, until
 
-PORT = 6379
 CALLERS = 20
-
-
-class Namespace:
-    """A network namespace with a server in it, and a link to it.
-
-    Attributes:
-        url: Of the server.
-    """
-
-    def __init__(self):
-        number = uuid.uuid4().int
-        self.name = f"aioredis-kit-{number % 10**8}"
-        self._here, self._there = f"ak{number % 10**8}a", f"ak{number % 10**8}b"
-        self._subnet = f"10.{100 + number % 100}.{number // 100 % 250}"
-        self.url = f"redis://{self._subnet}.2:{PORT}"
-        self._process = None
-
-    def __enter__(self):
-        run("ip", "netns", "add", self.name)
-        try:
-            run("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.name)
-            run("ip", "addr", "add", f"{self._subnet}.1/24", "dev", self._here)
-            run("ip", "link", "set", self._here, "up")
-            self._inside("ip", "addr", "add", f"{self._subnet}.2/24", "dev", self._there)
-            self._inside("ip", "link", "set", self._there, "up")
-            self._process = subprocess.Popen(
-                [
-                    *("ip", "netns", "exec", self.name, find_binary().path, "--port", str(PORT)),
-                    *("--bind", f"{self._subnet}.2", "--save", "", "--protected-mode", "no"),
-                ],
-                stdout=subprocess.DEVNULL,
-            )
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *exception):
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-        run("ip", "netns", "del", self.name)  # and with it the link
-
-    def cut(self):
-        """Let no packet pass."""
-        run("ip", "link", "set", self._here, "down")
-
-    def mend(self):
-        """Let all packets pass, at once."""
-        run("ip", "link", "set", self._here, "up")
-        with contextlib.suppress(subprocess.CalledProcessError):
-            run("tc", "qdisc", "del", "dev", self._here, "root")
-
-    def impair(self, *how):
-        """Lose or delay packets, as ``tc netem`` names that."""
-        try:
-            run("tc", "qdisc", "replace", "dev", self._here, "root", "netem", *how)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"this kernel has no netem: {error.stderr.decode().strip()}")
-
-    def _inside(self, *words):
-        run("ip", "netns", "exec", self.name, *words)
-
-
-def run(*words):
-    subprocess.run(words, check=True, capture_output=True)
+FAULTS = {
+    "loss": {"loss": 0.1},
+    "delay": {"delay": 0.03},
+    "reordering": {"delay": 0.005, "jitter": 0.005},
+}
 
 
 @pytest.fixture
-def namespace():
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("network namespaces are for root")
-    if not (shutil.which("ip") and shutil.which("tc")):
-        pytest.skip("there is no ip or tc here: install iproute2")
+def network():
     try:
-        with Namespace() as namespace:
-            yield namespace
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"this system lets nobody make network namespaces: {error.stderr.decode().strip()}")
+        with Network() as network:
+            yield network
+    except NoNetworkError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
-async def client(namespace):
+async def client(network):
     options = {"ping_interval": 0.3, "ping_timeout": 0.3, "connect_timeout": 0.5, "reconnect_strategy": 0.05}
-    async with create_client(namespace.url, command_timeout=3, **options) as client:
+    async with create_client(network.url, command_timeout=3, **options) as client:
         yield client
 
 
@@ -156,7 +85,7 @@ class Load:
 @pytest.mark.only_long
 @pytest.mark.pins("P1", "P2", "P3")
 @pytest.mark.parametrize("fault", ["partition", "bursts", "loss", "delay", "reordering"])
-async def test_a_network_that_fails(namespace, client, fault):
+async def test_a_network_that_fails(network, client, fault):
     """Everybody gets their own replies; a connection that is cut in silence is noticed; all goes on afterwards."""
     events, load = EventRecord(client), Load(client)
 
@@ -165,29 +94,25 @@ async def test_a_network_that_fails(namespace, client, fault):
         if fault == "partition":
             for _ in range(3):
                 began = time.monotonic()
-                namespace.cut()
+                network.is_cut = True
                 await until(lambda: not client.is_ready, timeout=5)
                 noticed = time.monotonic() - began
                 assert noticed < 0.3 + 0.3 + 0.5
                 await asyncio.sleep(0.5)  # for so long nobody gets through
-                namespace.mend()
+                network.heal()
                 before = load.acknowledged
                 await until(lambda before=before: client.is_ready and load.acknowledged > before + 100, timeout=10)
         elif fault == "bursts":  # packets are lost, a few dozens of milliseconds at a time
             for _ in range(20):
-                namespace.cut()
+                network.is_cut = True
                 await asyncio.sleep(0.04)  # for so long nothing passes
-                namespace.mend()
+                network.heal()
                 await asyncio.sleep(0.15)  # and for so long all does
         else:
-            how = {
-                "loss": ("loss", "10%"),
-                "delay": ("delay", "30ms", "20ms"),
-                "reordering": ("delay", "5ms", "reorder", "25%", "50%"),
-            }[fault]
-            namespace.impair(*how)
+            for name, value in FAULTS[fault].items():
+                setattr(network, name, value)
             await asyncio.sleep(5)  # for so long
-            namespace.mend()
+            network.heal()
             before = load.acknowledged
             await until(lambda: load.acknowledged > before + 100, timeout=10)
 
@@ -199,3 +124,11 @@ async def test_a_network_that_fails(namespace, client, fault):
     assert load.longest < 2 * 3.5
     if fault == "partition":
         assert len([each for each in events.names if each == "ready"]) >= 3
+
+
+@pytest.mark.only_long
+@pytest.mark.pins("P1", "P2", "P3", "P6")
+@pytest.mark.parametrize("workload", sorted(WORKLOADS))
+async def test_nothing_is_wrong_in_a_network_that_fails(network, workload, rng):
+    report = await run_seed(rng.randrange(10**9), workload=workload, seconds=1.5, network=network)
+    assert not report.wrong, report

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import Counter
 
-from redis.exceptions import WatchError
+from redis.exceptions import ResponseError, WatchError
 
 from aioredis_kit import ConnectionLostError, Credentials, KitError
 from tests.support.identity import jwt
@@ -58,7 +58,9 @@ class TokenService:
                 user, enabled=True, passwords=[f"+{password}"], keys=["*"], channels=["*"], commands=["+@all"]
             )
         )
-        self._ending.add(asyncio.create_task(self._end(user, ends_at)))
+        ending = asyncio.create_task(self._end(user, ends_at))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
         return password
 
     async def _end(self, user, ends_at):
@@ -71,11 +73,12 @@ class TokenService:
     async def _surely(self, ask):
         """Ask the server for something that does no harm if done twice, whatever happens to it meanwhile."""
         while True:
-            with contextlib.suppress(ConnectionLostError):
+            with contextlib.suppress(ConnectionLostError, ResponseError):  # as BUSY
                 answer = await ask()
                 if self._saves:
                     await self._admin.acl_save()
                 return answer
+            await asyncio.sleep(0.01)  # between two attempts
 
     async def stop(self):
         """Leave the rest as it is."""

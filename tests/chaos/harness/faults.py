@@ -52,6 +52,14 @@ async def split(world):
     await _moment(world)
 
 
+async def damage(world):
+    """Some bytes of replies are changed."""
+    world.is_damaged = True
+    for _ in range(world.rng.randrange(1, 6)):
+        world.proxy.corrupt("to_client", skip=world.rng.randrange(2000), mask=world.rng.randrange(1, 256))
+        await _moment(world)
+
+
 async def refuse(world):
     world.proxy.refuse()
     world.proxy.cut(reset=True)
@@ -59,15 +67,22 @@ async def refuse(world):
 
 
 async def kill(world):
-    """``kill -9``; it comes back with what it had acknowledged."""
-    world.server.kill()
+    """``kill -9``; it comes back with what it had acknowledged, or, without persistence, with nothing."""
+    world.kill()
     await asyncio.to_thread(world.server.start)
 
 
 async def kill_and_load(world):
-    """As ``kill``, and it takes a while to load what it had."""
-    world.server.kill()
+    """As ``kill``, and it may still be loading what it had."""
+    world.kill()
     await asyncio.to_thread(lambda: world.server.start(wait_loaded=False))
+
+
+async def load(world):
+    """It loads its data anew, and answers LOADING meanwhile."""
+    seconds = world.rng.uniform(0.05, 0.5)
+    await world.admin.config_set("key-load-delay", round(seconds / await world.admin.dbsize() * 1e6))
+    await world.admin.execute_command("DEBUG", "RELOAD")
 
 
 async def pause(world):
@@ -150,11 +165,45 @@ async def raising_listeners(world):
 FAULTS = {
     each.__name__: each
     for each in (
-        *(cut, reset, half_close, cut_within_a_reply, stall, delay, split, refuse),
-        *(kill, kill_and_load, pause, client_kill, client_kill_one, client_pause, busy_script),
+        *(cut, reset, half_close, cut_within_a_reply, stall, delay, split, damage, refuse),
+        *(kill, kill_and_load, load, pause, client_kill, client_kill_one, client_pause, busy_script),
         *(no_room, no_more_clients, blocked_loop, no_descriptors, cancellations, raising_listeners),
     )
 }
+
+
+async def partition(world):
+    """No packet passes."""
+    world.network.is_cut = True
+    await _moment(world, 0.05, 1.0)
+
+
+async def bursts(world):
+    """No packet passes for some dozens of milliseconds, now and then."""
+    for _ in range(4):
+        world.network.is_cut = True
+        await _moment(world, 0.01, 0.06)
+        world.network.is_cut = False
+        await _moment(world, 0.05, 0.15)
+
+
+async def lost_packets(world):
+    world.network.loss = world.rng.uniform(0.01, 0.2)
+    await _moment(world, 0.2, 1.0)
+
+
+async def late_packets(world):
+    world.network.delay = world.rng.uniform(0.005, 0.05)
+    await _moment(world, 0.2, 0.6)
+
+
+async def reordered_packets(world):
+    world.network.delay = world.network.jitter = world.rng.uniform(0.001, 0.02)
+    await _moment(world, 0.2, 0.6)
+
+
+NETWORK_FAULTS = {each.__name__: each for each in (partition, bursts, lost_packets, late_packets, reordered_packets)}
+"""In a network of its own: see ``network``."""
 
 
 async def disturb(world, faults, seconds):
@@ -162,10 +211,11 @@ async def disturb(world, faults, seconds):
     end = time.monotonic() + seconds
     happened = []
     while time.monotonic() < end:
+        world.rng = world.chance("fault", len(happened))  # so that each is the same when the seed is played again
         await _moment(world, 0.0, 0.15)
         happened.append(world.rng.choice(faults))
         with contextlib.suppress(RedisError):  # of the admin's own connection: a fault of its own
-            await FAULTS[happened[-1]](world)
+            await (FAULTS | NETWORK_FAULTS)[happened[-1]](world)
         world.proxy.heal()
         world.server.resume()
     if not world.server.is_running:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from aioredis_kit import create_client
-from tests.chaos.harness.faults import FAULTS, disturb
+from tests.chaos.harness.faults import FAULTS, NETWORK_FAULTS, disturb
 from tests.chaos.harness.workloads import WORKLOADS
 from tests.chaos.harness.world import World, promises_kept
 
@@ -25,6 +25,9 @@ class Report:
     Attributes:
         seed: The seed.
         workload: The workload's name.
+        chosen: Which faults may happen.
+        seconds: How long faults happen.
+        in_network: Whether the server is in a network of its own.
         faults: Which faults happened, in their order.
         calls: How calls ended: ``ok``, or the error's name.
         wrong: What must not be.
@@ -32,17 +35,30 @@ class Report:
 
     seed: int
     workload: str
+    chosen: list[str]
+    seconds: float
+    in_network: bool = False
     faults: list[str] = field(default_factory=list)
     calls: Counter = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def command(self):
+        """What plays it again: the same choices, for the same callers, and the same faults in the same order."""
+        faults = " ".join(f"--fault {each}" for each in self.chosen)
+        return (
+            f"uv run python -m tests.chaos --seeds 1 --first {self.seed} --seconds {self.seconds} "
+            f"--workload {self.workload} {faults}{' --network' if self.in_network else ''}"
+        )
+
     def __str__(self):
         verdict = "; ".join(self.wrong[:5]) or "nothing wrong"
         calls = ", ".join(f"{count} {name}" for name, count in self.calls.most_common())
-        return f"seed {self.seed}: {self.workload} under {', '.join(self.faults)}: {calls}: {verdict}"
+        again = f"\n  again: {self.command}" if self.wrong else ""
+        return f"seed {self.seed}: {self.workload} under {', '.join(self.faults)}: {calls}: {verdict}{again}"
 
 
-async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create_client):
+async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create_client, network=None):
     """Run a workload under faults.
 
     Args:
@@ -51,6 +67,7 @@ async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create
         faults: Their names; else the seed chooses some.
         seconds: How long faults happen.
         make: Makes the clients under test.
+        network: Where the server is, and the faults are; else they are those of a server behind a proxy.
 
     Returns:
         The report.
@@ -58,16 +75,18 @@ async def run_seed(seed, *, workload=None, faults=None, seconds=0.7, make=create
     chance = random.Random(f"{seed} choices")
     name = workload or chance.choice(sorted(WORKLOADS))
     kind = WORKLOADS[name]
-    fit = sorted(FAULTS.keys() - kind.unfit)
+    fit = sorted(FAULTS.keys() - kind.unfit if network is None else NETWORK_FAULTS)
     chosen = list(faults) if faults else chance.sample(fit, chance.choice((1, 2, 3, 5)))
-    report = Report(seed, name)
+    report = Report(seed, name, chosen, seconds, in_network=network is not None)
     before = asyncio.all_tasks()
-    async with World(seed, make=make) as world:
+    persistence = random.Random(f"{seed} persistence").choice(("aof", "none")) if kind.bears_loss else "aof"
+    async with World(seed, make=make, persistence=persistence, network=network) as world:
         load = kind(world)
         await load.prepare()
         with quiet():
             await _play(world, load, chosen, seconds, report)
         report.wrong += promises_kept(world)
+        await load.end()
         report.wrong += await load.check()
         for call in world.history:
             report.calls["ok" if call.error is None else type(call.error).__name__] += 1
@@ -98,7 +117,7 @@ async def _play(world, load, chosen, seconds, report):
             each.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE / 2):
                 await world.close_clients()
         except TimeoutError:
             report.wrong.append("close() does not come to an end")

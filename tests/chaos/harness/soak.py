@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import linear_regression, median, quantiles
 
-from tests.chaos.harness.faults import disturb
+from aioredis_kit import create_client
+from tests.chaos.harness.faults import FAULTS, disturb
 from tests.chaos.harness.run import quiet
-from tests.chaos.harness.workloads import CachedReads, Counters, Echoes, Messages, Queues, SeveralKinds, Transfers
+from tests.chaos.harness.workloads import WORKLOADS
 from tests.chaos.harness.world import World
 
-KINDS = (CachedReads, Counters, Echoes, Messages, Queues, SeveralKinds, Transfers)
-FAULTS = (
-    *("cut", "reset", "half_close", "cut_within_a_reply", "stall", "delay", "split", "refuse"),
-    *("client_kill", "client_kill_one", "busy_script", "no_room", "cancellations", "raising_listeners"),
-)
 WARM_UP = 0.25
 """The share of the time in which what is kept for later is still being filled."""
+UNFIT = {"damage"}
+"""The faults that the workloads' own code does not bear."""
+SAMPLES = 600
+"""How many samples there are at most: they are memory as well."""
+MOST_MEMORY = 2**20
+"""By how much resident memory may grow, in bytes an hour."""
+MORE = 20
+"""By how many tasks and descriptors the last quarter's median may exceed the first's: they come
+and go with faults by dozens, and there are many thousands of faults in an hour."""
+SLOWER = 1.25
+"""By what factor the slowest commands may take longer in the end: noise, on a machine that does other things too."""
 
 
-class Forgetful(list):
-    """A history that keeps nothing, or its own growth would be measured."""
+class Tally:
+    """A history that only counts, or its own growth would be measured."""
+
+    def __init__(self):
+        self.length = 0
 
     def append(self, _):
-        pass
+        self.length += 1
 
 
 @dataclass(slots=True)
@@ -42,7 +54,8 @@ class Sample:
         blocks: How many blocks Python has allocated.
         tasks: How many tasks there are.
         descriptors: How many descriptors are open.
-        latencies: How long commands took since the sample before, in seconds.
+        p50: How long half of the commands since the sample before took at most, in seconds.
+        p99: How long all but a hundredth of them took at most.
     """
 
     at: float
@@ -50,7 +63,8 @@ class Sample:
     blocks: int
     tasks: int
     descriptors: int
-    latencies: list[float] = field(repr=False)
+    p50: float
+    p99: float
 
 
 @dataclass(slots=True)
@@ -60,67 +74,109 @@ class Soak:
     Attributes:
         samples: Those behind the warm-up.
         faults: How many faults there were.
-        calls: How many commands were measured.
+        calls: How many commands there were.
+        tasks_left: How many tasks there are more when all is closed than there were before.
+        descriptors_left: How many descriptors.
+        ended: The callers that ended before they should, as they said it.
     """
 
     samples: list[Sample]
     faults: int
     calls: int
+    tasks_left: int
+    descriptors_left: int
+    ended: list[str]
 
     def slope(self, what):
         """Return by how much something grows, an hour."""
         return linear_regression([each.at for each in self.samples], [what(each) for each in self.samples]).slope * 3600
 
+    def ends(self, what):
+        """Return the medians of the first quarter of the samples, and of the last."""
+        quarter = max(len(self.samples) // 4, 1)
+        return median(map(what, self.samples[:quarter])), median(map(what, self.samples[-quarter:]))
+
     def gained(self, what):
-        """Return by how much the median of the last quarter exceeds that of the first."""
-        quarter = max(len(self.samples) // 4, 1)
-        first, last = self.samples[:quarter], self.samples[-quarter:]
-        return median(map(what, last)) - median(map(what, first))
+        """Return by how much the last of those exceeds the first."""
+        before, after = self.ends(what)
+        return after - before
 
-    def p99(self):
-        """Return how long the slowest hundredth of the commands took at least, in the first quarter and in the last."""
-        quarter = max(len(self.samples) // 4, 1)
-        ends = (self.samples[:quarter], self.samples[-quarter:])
-        return [quantiles([each for one in end for each in one.latencies], n=100)[-1] for end in ends]
+    def wrong(self):
+        """Return what must not be after an hour. Within minutes noise is larger than any slope."""
+        before, after = self.ends(lambda each: each.p99)
+        memory = self.slope(lambda each: each.memory)
+        return [
+            *([f"memory grows by {memory / 2**20:.2f} MB an hour"] if memory >= MOST_MEMORY else []),
+            *(f"{gained:+g} {name}" for name, gained in self._more() if gained > MORE),
+            *([f"p99 has risen from {before:.4f} to {after:.4f} s"] if after > before * SLOWER else []),
+            *self.left(),
+        ]
+
+    def _more(self):
+        return [(name, self.gained(lambda each, name=name: getattr(each, name))) for name in ("tasks", "descriptors")]
+
+    def left(self):
+        """Return what must not be, however short it was."""
+        return [
+            *([f"{self.tasks_left} tasks are left"] if self.tasks_left else []),
+            *([f"{self.descriptors_left} descriptors are left"] if self.descriptors_left else []),
+            *self.ended,
+        ]
 
 
-async def soak(seconds, *, seed, pause=0.5):
+async def soak(seconds, *, seed, make=create_client):
     """Run the load.
 
     Args:
         seconds: For how long.
         seed: What all choices follow from.
-        pause: How long to wait between samples, in seconds.
+        make: Makes the clients under test.
     """
-    samples, latencies = [], []
-    async with World(seed) as world:
-        world.history = Forgetful()
-        loads = [kind(world) for kind in KINDS]
-        for load in loads:
-            await load.prepare()
-        probe = world.client()
+    samples = []
+    tasks_before, descriptors_before = len(asyncio.all_tasks()), _descriptors()
+    async with World(seed, make=make) as world:
+        world.history = Tally()
         with quiet():
-            began = time.monotonic()
-            tasks = [asyncio.create_task(each) for load in loads for each in load.callers()]
-            tasks.append(asyncio.create_task(_measure(world, probe, latencies)))
-            tasks.append(asyncio.create_task(_tidy(world, loads)))
-            disturbing = asyncio.create_task(disturb(world, FAULTS, seconds))
-            while not disturbing.done():
-                await asyncio.sleep(pause)
-                taken, latencies[:] = latencies[:], []
-                samples.append(_sample(time.monotonic() - began, taken))
-            faults = len(disturbing.result())
-            world.over = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await world.close_clients()
-    behind = samples[round(len(samples) * WARM_UP) :]
-    return Soak(behind, faults, sum(len(each.latencies) for each in samples))
+            faults, ended = await _run(world, seconds, samples)
+    await asyncio.sleep(0.1)  # sockets that are closed are closed in the loop's next turns
+    return Soak(
+        samples[round(len(samples) * WARM_UP) :],
+        faults,
+        world.history.length,
+        len(asyncio.all_tasks()) - tasks_before,
+        _descriptors() - descriptors_before,
+        ended,
+    )
+
+
+async def _run(world, seconds, samples):
+    loads = [kind(world) for kind in WORKLOADS.values()]
+    for load in loads:
+        await load.prepare()
+    probe, latencies = world.client(), []
+    began = time.monotonic()
+    works = [each for load in loads for each in load.callers()]
+    tasks = [asyncio.create_task(each) for each in (*works, _measure(world, probe, latencies), _tidy(world, loads))]
+    disturbing = asyncio.create_task(disturb(world, sorted(FAULTS.keys() - UNFIT), seconds))
+    while not disturbing.done():
+        await asyncio.sleep(max(seconds / SAMPLES, 0.5))
+        if len(latencies) > 1:
+            with contextlib.suppress(OSError):  # no descriptor is left to look with: one of the faults
+                samples.append(_sample(time.monotonic() - began, latencies))
+        latencies.clear()
+    ended = [f"a caller ended too soon: {task!r}" for task in tasks if task.done()]
+    world.over = True
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await world.close_clients()
+    for load in loads:
+        await load.end()
+    return len(disturbing.result()), ended
 
 
 async def _measure(world, probe, latencies):
-    """A caller of its own, whose commands are timed while nothing is wrong with its connection."""
+    """A caller of its own, whose commands are timed."""
     while not world.over:
         began = time.monotonic()
         call = await world.call("probe", probe.ping)
@@ -134,20 +190,34 @@ async def _tidy(world, loads):
     while not world.over:
         await asyncio.sleep(0.5)  # the pace of tidying
         for load in loads:
-            for name in ("received", "published", "orphaned", "wrong"):
-                if hasattr(load, name):
-                    getattr(load, name).clear()
+            load.forget()
         await world.call("tidy", lambda: world.admin.delete("queue", "done"))
+        await world.call("tidy", lambda: world.admin.xtrim("stream", maxlen=0, approximate=False))
 
 
 def _sample(at, latencies):
+    """Look at this process when it has given back what it does not need."""
     gc.collect()
+    _trim()
     status = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    percentiles = quantiles(latencies, n=100)
     return Sample(
         at,
         int(status[1]) * os.sysconf("SC_PAGE_SIZE"),
         sys.getallocatedblocks(),
         len(asyncio.all_tasks()),
-        len(os.listdir("/proc/self/fd")),
-        latencies,
+        _descriptors(),
+        percentiles[49],
+        percentiles[98],
     )
+
+
+def _trim():
+    """Let glibc return to the system what has been freed: it keeps that, and it would look like growth."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _descriptors():
+    return len(os.listdir("/proc/self/fd"))

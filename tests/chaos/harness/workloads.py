@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from zlib import crc32
 
 from redis.exceptions import RedisError
 
@@ -19,16 +20,18 @@ class Workload:
 
     Attributes:
         unfit: The faults after which what it counts on is gone.
+        bears_loss: Whether it may lose its data: its server may be one without persistence.
     """
 
-    unfit = frozenset()
+    unfit = frozenset({"damage"})
+    bears_loss = False
 
     def __init__(self, world):
         self.world = world
 
     async def prepare(self):
         """Make the client, and what has to be on the server."""
-        self.client = self.world.client(connections=self.world.rng.choice((1, 1, 3)))
+        self.client = self.world.client(connections=self.world.chance("connections").choice((1, 1, 3)))
 
     def callers(self):
         """Return the coroutines that run until it is over."""
@@ -44,19 +47,44 @@ class Workload:
         """Return what must not be."""
         return []
 
+    def forget(self):
+        """Forget what is kept for `check`: in a soak nobody asks for it."""
+
+    async def end(self):
+        """Give back what `prepare` has taken beside clients, when those are closed."""
+
 
 class Echoes(Workload):
-    """Everybody gets the reply to their own command."""
+    """Everybody gets the reply to their own command.
+
+    A token ends with its own checksum, and has nothing inside that could begin a frame: so a reply that is somebody
+    else's is told from one that is only damaged. See ``test_corrupted_bytes``.
+    """
+
+    unfit = frozenset()
+    bears_loss = True
 
     async def call(self, number):
+        rng = self.world.chance("caller", number)
         for count in endless(self.world):
-            token = f"{number}:{count}" + "x" * self.world.rng.choice((0, 0, 0, 100, 20_000))
+            token = sealed(f"{number:04x}{count:08x}" + "ab" * rng.choice((0, 0, 0, 50, 10_000)))
             call = await self.world.call("echo", lambda token=token: self.client.echo(token))
-            call.name = "echo" if not call.succeeded or call.value == token else f"echo of {token[:20]}"
+            if call.succeeded and call.value != token and not (self.world.is_damaged and not is_sealed(call.value)):
+                call.name = f"echo of {token[:12]}"
             call.value = None
 
     async def check(self):
         return [f"{call.name} got another reply" for call in self.world.history if call.name != "echo"]
+
+
+def sealed(text):
+    """Return a text with its checksum."""
+    return f"{text}{crc32(text.encode()):08x}"
+
+
+def is_sealed(reply):
+    """Return whether a reply is such a text, and undamaged."""
+    return isinstance(reply, str) and reply == sealed(reply[:-8])
 
 
 class Counters(Workload):
@@ -91,7 +119,7 @@ class Transfers(Workload):
         await self.world.admin.mset({f"account:{number}": 1000 for number in range(self.ACCOUNTS)})
 
     async def call(self, number):
-        rng = self.world.rng
+        rng = self.world.chance("caller", number)
         for count in endless(self.world):
             one, other = rng.sample(range(self.ACCOUNTS), 2)
             name, amount = f"{number}.{count}", rng.randrange(1, 20)
@@ -128,7 +156,7 @@ class Queues(Workload):
         self.client.on("reply-orphaned", lambda _, reply: self.orphaned.append(reply[1]))
 
     async def call(self, number):
-        rng = self.world.rng
+        rng = self.world.chance("caller", number)
         for count in endless(self.world):
             name = f"{number}.{count}"
             if number % 2:
@@ -153,14 +181,44 @@ class Queues(Workload):
         wrong += [f"{name} was never pushed" for name in seen if name not in pushed]
         wrong += [each for each in contradictions(world, "push", seen) if "said not to be" in each]
         missing = [name for name, call in pushed.items() if call.succeeded and name not in seen]
-        unknown = sum(call.may_be_executed for call in pops) + self.client.statistics().unknown_outcomes
+        unknown = sum(map(self.is_unknown, pops)) + self.client.statistics().unknown_outcomes
         if len(missing) > unknown:
             wrong.append(f"{len(missing)} elements are missing, and {unknown} pops are of unknown outcome")
         return wrong
 
+    def is_unknown(self, pop):
+        """Tell whether an element may be lost with a pop."""
+        return pop.may_be_executed
+
+    def forget(self):
+        self.orphaned.clear()
+
+
+class CancelledPops(Queues):
+    """As queues, by callers that are cancelled while they are blocked: what comes for them nevertheless is announced."""
+
+    async def call(self, number):
+        rng = self.world.chance("caller", number)
+        for count in endless(self.world):
+            if number % 3 == 0:
+                name = f"{number}.{count}"
+                await self.world.call(f"push {name}", lambda name=name: self.client.rpush("queue", name))
+                await asyncio.sleep(rng.uniform(0, 0.02))  # so that pops find the queue empty
+            else:
+                await self.world.call("blocked pop", lambda: self._pop_for(rng.uniform(0, 0.03)))
+
+    async def _pop_for(self, seconds):
+        async with asyncio.timeout(seconds):
+            return await self.client.blpop("queue", timeout=0)
+
+    def is_unknown(self, pop):
+        return isinstance(pop.error, KitError) and pop.error.maybe_executed  # of those that go, the client itself tells
+
 
 class Messages(Workload):
     """Numbered messages: none twice, none out of order, none missing that is not announced as a gap."""
+
+    bears_loss = True
 
     async def prepare(self):
         await super().prepare()
@@ -187,7 +245,7 @@ class Messages(Workload):
     async def _receive(self):
         subscription = self.client.subscribe("news", limit=100_000)
         try:
-            async with asyncio.timeout(60), subscription as messages:
+            async with subscription as messages:
                 async for message in messages:
                     self.received.append(None if message.is_gap else int(message.data))
                     if self.world.over and message.data == "-1":
@@ -216,6 +274,10 @@ class Messages(Workload):
                 last, gap = number, False
         return wrong
 
+    def forget(self):
+        self.received.clear()
+        self.published.clear()
+
 
 class Streams(Workload):
     """A consumer group: each entry is there once, goes to one consumer, and stays acknowledged."""
@@ -240,12 +302,13 @@ class Streams(Workload):
         )
         for _, entries in call.value or ():
             for identity, _ in entries:
-                self.got.setdefault(identity, []).append(consumer)
+                fates = self.got.setdefault(identity, [])
+                fates.append(consumer)
                 acknowledged = await self.world.call(
                     "ack", lambda identity=identity: self.client.xack("stream", "group", identity)
                 )
                 if acknowledged.succeeded:
-                    self.got[identity].append("acknowledged")
+                    fates.append("acknowledged")
 
     async def settle(self):
         await asyncio.sleep(0.2)  # what is blocked has ended by then
@@ -263,27 +326,32 @@ class Streams(Workload):
                 wrong.append(f"{identity} was acknowledged, and is pending")
         return wrong
 
+    def forget(self):
+        self.got.clear()
+
 
 class CachedReads(Workload):
-    """No cached read is older than what its client has been told."""
+    """No cached read is older than what its client has been told since the server has lost its data, if it has."""
 
     KEYS = 20
+    bears_loss = True
 
     async def prepare(self):
-        rng = self.world.rng
+        rng = self.world.chance("options")
         cache = CacheOptions(mode=rng.choice(("default", "optin", "broadcast")), max_entries=rng.choice((5, 1000)))
         self.client = self.world.client(client_side_cache=cache, connections=rng.choice((1, 3)))
         self.reader = self.client.with_options(cache=True)
         self.issued = [0] * self.KEYS
-        self.told = [0] * self.KEYS
+        self.told = Counter()
         self.wrong = []
 
     def callers(self):
-        return [*(self._write(number) for number in range(4)), *(self._read() for _ in range(CALLERS))]
+        return [*(self._write(number) for number in range(4)), *(self._read(number) for number in range(CALLERS))]
 
     async def _write(self, writer):
+        rng = self.world.chance("writer", writer)
         for _ in endless(self.world):
-            number = self.world.rng.randrange(writer, self.KEYS, 4)
+            losses, number = self.world.losses, rng.randrange(writer, self.KEYS, 4)
             self.issued[number] += 1
             version = self.issued[number]
             try:
@@ -291,7 +359,7 @@ class CachedReads(Workload):
             except RedisError:
                 continue
             if await self._is_told():
-                self.told[number] = max(self.told[number], version)
+                self.told[losses, number] = version
 
     async def _is_told(self):
         """Wait until all that was announced by now has arrived; tell whether that is sure."""
@@ -302,11 +370,13 @@ class CachedReads(Workload):
             return False
         return True
 
-    async def _read(self):
+    async def _read(self, reader):
+        rng = self.world.chance("reader", reader)
         for _ in endless(self.world):
-            number = self.world.rng.randrange(self.KEYS)
-            least = self.told[number]
+            losses, number = self.world.losses, rng.randrange(self.KEYS)
+            least = self.told[losses, number]
             call = await self.world.call("read", lambda number=number: self.reader.get(f"key:{number}"))
+            least = least if losses == self.world.losses else 0
             if call.succeeded and not least <= int(call.value or 0) <= self.issued[number]:
                 self.wrong.append(f"key {number} was read as {call.value} when {least} was known")
             await asyncio.sleep(0)
@@ -321,33 +391,34 @@ class CachedReads(Workload):
     async def check(self):
         return self.wrong
 
+    def forget(self):
+        self.wrong.clear()
+
 
 class Tokens(Counters):
     """As counters, by clients whose tokens live for half a second, and whose connections end with them."""
-
-    unfit = frozenset({"kill", "kill_and_load", "no_more_clients", "busy_script", "client_pause", "pause", "no_room"})
-    """The server's users are gone, or can't be made."""
 
     async def prepare(self):
         self.service = TokenService(self.world.admin, 0.6)
         self.client = self.world.client(connections=2, credential_provider=self.service)
 
-    async def check(self):
-        await self.service.stop()  # when no client asks for tokens any more
-        return await super().check()
+    async def end(self):
+        await self.service.stop()
 
 
 class SeveralKinds(Workload):
     """Pipelines, views, SELECT and sessions on one client: everybody gets their own replies, from their own database."""
 
+    bears_loss = True
+
     async def call(self, number):
-        rng = self.world.rng
+        rng = self.world.chance("caller", number)
         for count in endless(self.world):
             key, value = f"kind:{number}", f"{number}:{count}"
             if rng.random() < 0.5:
                 call = await self.world.call("pipeline", lambda: self._piped(key, value))  # noqa: B023  # at once
             else:
-                call = await self.world.call("session", lambda: self._in_a_session(key, value))  # noqa: B023  # at once
+                call = await self.world.call("session", lambda: self._in_a_session(key, value, rng.randrange(3)))  # noqa: B023  # at once
             if call.succeeded and call.value != value:
                 call.name = f"{call.name} of {value} got {call.value}"
 
@@ -356,9 +427,9 @@ class SeveralKinds(Workload):
         *_, found = await pipe.set(key, value).echo(value).get(key).execute()
         return found
 
-    async def _in_a_session(self, key, value):
+    async def _in_a_session(self, key, value, db):
         async with self.client.dedicated() as session:
-            await session.select(self.world.rng.randrange(3))
+            await session.select(db)
             await session.set(key, value)
             return await session.get(key)
 
@@ -368,5 +439,16 @@ class SeveralKinds(Workload):
 
 WORKLOADS = {
     each.__name__: each
-    for each in (Echoes, Counters, Transfers, Queues, Messages, Streams, CachedReads, Tokens, SeveralKinds)
+    for each in (
+        Echoes,
+        Counters,
+        Transfers,
+        Queues,
+        CancelledPops,
+        Messages,
+        Streams,
+        CachedReads,
+        Tokens,
+        SeveralKinds,
+    )
 }
