@@ -318,15 +318,21 @@ async def _end_what_is_left():
 @pytest.mark.parametrize("fault", ["lose", "fence"])
 async def test_a_stale_read_is_seen(fault, monkeypatch):
     """A cache that forgets to drop what it has to."""
-    from aioredis_kit.cache.store import LOADING, ClientSideCache
+    from aioredis_kit.cache.store import ClientSideCache
 
-    drop = ClientSideCache._drop
+    invalidate, end = ClientSideCache.invalidate, ClientSideCache._end
+
+    def invalidate_but_loads(self, key):
+        self._end = lambda read: None if read in self.loads else end(self, read)
+        try:
+            invalidate(self, key)
+        finally:
+            del self._end
+
     if fault == "lose":
         monkeypatch.setattr(ClientSideCache, "lose", lambda self, source: [])
     else:
-        monkeypatch.setattr(
-            ClientSideCache, "_drop", lambda self, entry: None if entry.ends_at == LOADING else drop(self, entry)
-        )
+        monkeypatch.setattr(ClientSideCache, "invalidate", invalidate_but_loads)
     for seed in range(20):
         faults = ["delay"] if fault == "fence" else ["cut"]
         report = await run_seed(seed, workload="CachedReads", faults=faults, seconds=0.5, make=create_client)
