@@ -81,6 +81,7 @@ async def kill_and_load(world):
 async def load(world):
     """It loads its data anew, and answers LOADING meanwhile."""
     seconds = world.rng.uniform(0.05, 0.5)
+    await world.fill()  # it may have lost that
     await world.admin.config_set("key-load-delay", round(seconds / await world.admin.dbsize() * 1e6))
     await world.admin.execute_command("DEBUG", "RELOAD")
 

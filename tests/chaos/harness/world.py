@@ -120,7 +120,7 @@ class World:
         url = self.server.url if self.network is None else self.network.admin_url
         self.admin = create_client(url, decode_responses=True, reconnect_strategy=0.02, command_timeout=30)
         await self.admin.flushall()
-        await self.admin.mset({f"filler:{number}": "x" * 64 for number in range(FILLERS)})
+        await self.fill()
         return self
 
     async def __aexit__(self, *exception):
@@ -134,6 +134,10 @@ class World:
     def chance(self, *role):
         """Return random numbers for a role: the same ones each time, whatever the others have taken of theirs."""
         return random.Random(" ".join(map(str, (self.seed, *role))))
+
+    async def fill(self):
+        """Give the server something to load."""
+        await self.admin.mset({f"filler:{number}": "x" * 64 for number in range(FILLERS)})
 
     def kill(self):
         """``kill -9``."""
