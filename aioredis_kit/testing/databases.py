@@ -41,7 +41,7 @@ class Databases:
     Args:
         server: Their server.
         worker: The number of this xdist worker, from 0.
-        workers: How many there are.
+        workers: How many share the server.
     """
 
     def __init__(self, server: ServerForTests, *, worker: int = 0, workers: int = 1) -> None:
@@ -72,8 +72,20 @@ class Databases:
             count = _count_databases(probe)
             if self._server.started_here:
                 # Another one each time: who writes after the end of his test is less in the way.
-                return itertools.cycle(range(1, count) if count > 1 else [0])
+                return itertools.cycle(self._own(count))
             return itertools.repeat(self._choose(probe, count))
+
+    def _own(self, count: int) -> range:
+        """Return this worker's databases of a server that the kit started."""
+        own = range(1 + self._worker, count, self._workers)
+        if count == self._workers == 1:
+            return range(1)
+        if not own:
+            raise DatabaseNotEmptyError(
+                f"{self._server!r} has {count} databases, too few for {self._workers} xdist workers that share it; "
+                "have fewer workers, or a server for each"
+            )
+        return own
 
     def _choose(self, probe: Probe, count: int) -> int:
         named = self._server.address.database

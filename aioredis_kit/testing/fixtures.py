@@ -9,8 +9,9 @@ is synchronous, asks for the one of its test's loop. Only documented interfaces 
 from __future__ import annotations
 
 import sys
+from contextlib import AsyncExitStack
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, get_args
 
 import pytest
 
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     from aioredis_kit.testing.faults import FaultProxy
 
 _LoopScope = Literal["function", "class", "module", "package", "session"]
+
+
+class RedisClientFactory(Protocol):
+    """What the fixture ``redis_client_factory`` is."""
+
+    async def __call__(self, url: str | None = None, /, **options: Any) -> RedisClient:
+        """Make a client, and connect it.
+
+        Args:
+            url: Where to; ``None``: the test's own database.
+            options: As for ``create_client``; they go before those of ``redis_client_options``.
+
+        Raises:
+            ConfigurationError: An option is none, or is wrong.
+            ConnectError: No connection was made.
+
+        Cancellation: the client is not connected, and is closed with the others.
+        """
 
 
 def _client_fixture() -> Callable[..., AsyncIterator[RedisClient]]:
@@ -36,6 +55,24 @@ def _client_fixture() -> Callable[..., AsyncIterator[RedisClient]]:
     return redis_client
 
 
+def _factory_fixture() -> Callable[..., AsyncIterator[RedisClientFactory]]:
+    async def redis_client_factory(
+        redis_url: str, redis_client_options: dict[str, Any]
+    ) -> AsyncIterator[RedisClientFactory]:
+        from aioredis_kit import create_client  # noqa: PLC0415 -- as above
+
+        async with AsyncExitStack() as clients:
+
+            async def make(url: str | None = None, /, **options: Any) -> RedisClient:
+                client = create_client(url or redis_url, **redis_client_options | options)
+                clients.push_async_callback(client.close)
+                return await client.connect()
+
+            yield make
+
+    return redis_client_factory
+
+
 def _faults_fixture() -> Callable[..., AsyncIterator[FaultProxy]]:
     async def redis_faults(redis_url: str) -> AsyncIterator[FaultProxy]:
         from aioredis_kit.testing.faults import FaultProxy  # noqa: PLC0415 -- as above
@@ -46,7 +83,11 @@ def _faults_fixture() -> Callable[..., AsyncIterator[FaultProxy]]:
     return redis_faults
 
 
-_FIXTURES = {"redis_client": _client_fixture, "redis_faults": _faults_fixture}
+_FIXTURES: dict[str, Callable[[], Callable[..., AsyncIterator[Any]]]] = {
+    "redis_client": _client_fixture,
+    "redis_client_factory": _factory_fixture,
+    "redis_faults": _faults_fixture,
+}
 
 
 def register_async_fixtures(plugins: pytest.PytestPluginManager) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from aioredis_kit.testing.binaries import FoundBinary, FoundContainer, FoundServer, FoundURL
 from aioredis_kit.testing.probe import Probe, ServerAddress
-from aioredis_kit.testing.server import RedisServer
+from aioredis_kit.testing.server import RedisServer, ServerStartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aioredis_kit.testing.probe import Flavour, Version
 
 __all__ = ["ServerAtURL", "ServerForTests", "open_server"]
+
+_USUAL_DATABASES = 16
 
 
 class ServerForTests(Protocol):
@@ -107,23 +109,41 @@ class ServerAtURL:
 
 
 @contextmanager
-def open_server(found: FoundServer) -> Iterator[ServerForTests]:
+def open_server(found: FoundServer, *, databases: int = 0) -> Iterator[ServerForTests]:
     """Run what `find_server` found, for as long as the block lasts.
 
+    Args:
+        found: What was found.
+        databases: How many databases are wanted; of a binary that is started they are as many, if its default of 16 is
+            too few.
+
     Raises:
-        ServerStartError: The binary didn't start.
+        ServerStartError: The binary, or the container, didn't start.
         ValueError: The URL isn't one of a Redis server.
     """
     match found:
         case FoundURL(url=url):
             yield ServerAtURL(url)
         case FoundBinary(path=path):
-            with RedisServer(binary=path) as server:
+            config = {"databases": databases} if databases > _USUAL_DATABASES else {}
+            with RedisServer(binary=path, config=config) as server:
                 yield server
-        case FoundContainer(image=image):
-            # With docker 0.8 s, and only needed where there is no binary.
-            from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+        case FoundContainer():
+            with _running(found) as url:
+                yield ServerAtURL(url, started_here=True)
 
-            with RedisContainer(image) as container:
-                host, port = container.get_container_host_ip(), container.get_exposed_port(6379)
-                yield ServerAtURL(f"redis://{host}:{port}", started_here=True)
+
+@contextmanager
+def _running(found: FoundContainer) -> Iterator[str]:
+    # With docker 0.8 s, and only needed where there is no binary, or a container is asked for.
+    from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        try:
+            container = RedisContainer(found.image)
+            stack.callback(container.stop)
+            container.start()
+            url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(container.port)}"
+        except Exception as exc:  # whatever docker, requests, redis-py and testcontainers itself may raise
+            raise ServerStartError(f"the container {found.image} ({found.origin}) didn't start: {exc}") from exc
+        yield url

@@ -56,6 +56,7 @@ ENDS = {
 
 @pytest.mark.pins("P6", "P2", "4.18", "4.19", "4.20", "4.21")
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+@pytest.mark.leaves_redis_clients_open(reason="one of the ends is a cancelled supervisor")
 async def test_nothing_outlives_the_end(peer, make_client, end):
     """No task, timer or socket: with commands pending, deadlines, pings, and listeners that do something."""
     client = await make_client(reconnect_strategy=False, close_timeout=0.2).connect()
@@ -326,6 +327,7 @@ async def test_destroying(peer, make_client):
 
 
 @pytest.mark.pins("4.20", "P6", "5.4")
+@pytest.mark.leaves_redis_clients_open(reason="its supervisor is cancelled")
 async def test_a_supervisor_that_is_cancelled_equals_destroy(peer, client):
     """As `asyncio.run` does with all tasks that are left."""
     events = EventRecord(client)

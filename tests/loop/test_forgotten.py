@@ -22,6 +22,7 @@ def forget(holder):
 
 
 @pytest.mark.pins("P6")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_a_client_that_is_forgotten_while_open(peer):
     """It warns and ends: no task, no socket. A view keeps it alive."""
     holder = [await create_client(peer.url).connect()]
@@ -35,6 +36,7 @@ async def test_a_client_that_is_forgotten_while_open(peer):
 
 
 @pytest.mark.pins("P6")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_a_client_that_is_forgotten_where_warnings_are_errors(peer, monkeypatch):
     """It ends all the same."""
     unraisable = []
@@ -50,6 +52,7 @@ async def test_a_client_that_is_forgotten_where_warnings_are_errors(peer, monkey
 
 
 @pytest.mark.pins("P6")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_a_client_that_is_forgotten_in_another_thread(peer):
     """The last reference may be dropped anywhere; it ends on its own loop."""
     holder = [await create_client(peer.url).connect()]
@@ -62,6 +65,7 @@ async def test_a_client_that_is_forgotten_in_another_thread(peer):
 
 
 @pytest.mark.pins("P6", "P2")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_a_client_that_is_forgotten_while_connecting(peer):
     """By a command whose caller has gone, say: it does not connect for ever."""
     peer.on("PING", None)
@@ -96,6 +100,7 @@ async def test_a_client_that_has_ended_may_be_forgotten(peer, end):
 
 
 @pytest.mark.pins("P6")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_nothing_of_a_client_refers_to_it(peer):
     """Commands, a lost connection, listeners of the user's own: it is freed by counting alone."""
     holder = [await create_client(peer.url, reconnect_strategy=0.0).connect()]

@@ -138,6 +138,7 @@ async def test_every_way_to_end(single, peer):
 
 
 @pytest.mark.pins("P6")
+@pytest.mark.leaves_redis_clients_open(reason="it is forgotten")
 async def test_one_that_is_forgotten(make_client, peer):
     client = await RedisClient(peer.url, single_connection_client=True).connect()
     assert await client.get("k") == b"k"

@@ -180,6 +180,7 @@ def test_ends(run, redis_url):
 
 
 @pytest.mark.pins("P2", "4.20")
+@pytest.mark.leaves_redis_clients_open(reason="its loop ends")
 def test_the_loop_ends_first(run, redis_url):
     """All tasks are cancelled, the client's too, as `asyncio.run` does: it ends, and so do those who wait."""
 

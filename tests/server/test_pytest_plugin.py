@@ -1,6 +1,5 @@
 """The pytest plugin, in projects of its own: each test here runs pytest on a few files."""
 
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -12,61 +11,15 @@ import pytest
 from aioredis_kit import pytest_plugin
 from aioredis_kit.testing import RedisServer
 from aioredis_kit.testing.probe import Probe
+from tests.support.projects import CONFTEST, make_project, run
 
 pytest_plugins = ["pytester"]
-
-IS_INSTALLED = any(entry.name == "aioredis_kit" for entry in importlib.metadata.entry_points(group="pytest11"))
-
-CONFTEST = """
-import os
-import time
-
-import pytest
-
-from aioredis_kit.testing.probe import Probe
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_is_left(redis_server):
-    yield
-    with Probe(redis_server.address) as probe:
-        assert not (set(probe.info("keyspace")) - {"db0"})
-        deadline = time.monotonic() + 5
-        while probe.info("clients")["connected_clients"] != "1":
-            assert time.monotonic() < deadline, probe.call("CLIENT", "LIST")
-"""
-
-STEPS = """
-async def steps(client):
-    assert await client.dbsize() == 0
-    assert await client.set("k", "v")
-    assert await client.incr("n") == 1
-    assert await client.get("k") in (b"v", "v")
-"""
 
 
 @pytest.fixture
 def project(pytester, monkeypatch):
     """A project with a conftest that fails the run if something is left on the server."""
-    monkeypatch.delenv("AIOREDIS_KIT_TEST_URL", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(pytest_plugin.__file__).parents[1]), os.pathsep)
-    # Without bytecode each run compiles this package and all plugins again, a second or two.
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    pytester.makeconftest(CONFTEST)
-    return pytester
-
-
-def run(project, source, *arguments, ini=(), **outcomes):
-    """Run pytest on one file and compare the outcomes."""
-    project.makepyfile(STEPS + source)
-    if "no:asyncio" not in arguments:
-        ini = ["asyncio_default_fixture_loop_scope=function", *ini]
-    project.makeini("\n".join(["[pytest]", *ini]))
-    load = [] if IS_INSTALLED else ["-p", "aioredis_kit.pytest_plugin"]
-    result = project.runpytest_inprocess(*load, "-W", "error", *arguments)
-    result.assert_outcomes(**outcomes)
-    return result
+    return make_project(pytester, monkeypatch)
 
 
 FUNCTIONS = """
@@ -407,7 +360,7 @@ def test_nothing_is_started_unless_requested(project, monkeypatch):
 
 
 def test_loading_imports_nothing():
-    """Loading the plugin imports nothing outside its own three modules."""
+    """Loading the plugin imports nothing outside its own modules."""
     code = (
         "import sys, pytest; before = set(sys.modules); import aioredis_kit.pytest_plugin; "
         "print(*(set(sys.modules) - before))"
@@ -423,6 +376,8 @@ def test_loading_imports_nothing():
         "aioredis_kit.pytest_plugin",
         "aioredis_kit.testing",
         "aioredis_kit.testing.fixtures",
+        "aioredis_kit.testing.guard",
+        "aioredis_kit.testing.plugin_options",
     }
 
 

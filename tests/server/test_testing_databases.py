@@ -146,6 +146,25 @@ def test_no_empty_database(server, foreign):
         Databases(foreign).lend().__enter__()
 
 
+def test_workers_share_a_server_that_was_started_for_them(server):
+    """No two have a database in common, and each test of one has another."""
+    lent = {worker: set() for worker in range(4)}
+    for worker, numbers in lent.items():
+        databases = Databases(ServerAtURL(server.url, started_here=True), worker=worker, workers=4)
+        for _ in range(8):
+            with databases.lend() as url:
+                assert ask(url, "DBSIZE") == 0
+                ask(url, "SET", "k", "v")
+                numbers.add(number_of(url))
+    assert sorted(number for numbers in lent.values() for number in numbers) == list(range(1, 16))
+
+
+def test_too_many_workers_share_a_server(server):
+    databases = Databases(ServerAtURL(server.url, started_here=True), worker=15, workers=16)
+    with pytest.raises(DatabaseNotEmptyError, match="16 databases, too few for 16 xdist workers"):
+        databases.lend().__enter__()
+
+
 def test_workers_share_a_foreign_server(foreign):
     """Each xdist worker has databases of its own, whoever comes first."""
     lent = {}

