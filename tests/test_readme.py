@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis.asyncio
@@ -27,27 +27,47 @@ from aioredis_kit import CacheOptions, ConfigurationError, pytest_plugin, spelli
 from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.options import Options, TLSOptions
+from aioredis_kit.testing.probe import ServerAddress
+from tests.support.readme import CONFTESTS, FRAGMENTS, PROGRAMS, README, ROOT, SNIPPETS, TEST_FILES, blocks
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 URL = "redis://localhost:6379"
 HAS_ENTRY_POINT = any(each.name == "aioredis_kit" for each in importlib.metadata.entry_points(group="pytest11"))
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-PYTHON = blocks("python")
-PROGRAMS = [code for code in PYTHON if "asyncio.run(" in code]
-TEST_FILES = [code for code in PYTHON if "def test_" in code]
-FRAGMENTS = [code for code in PYTHON if code not in PROGRAMS + TEST_FILES]
 COMMANDS = [
     command.strip()
-    for line in "".join(blocks("shell")).splitlines()
+    for line in "".join(each.code for each in SNIPPETS if each.language == "shell").splitlines()
     for command in line.split("&&")  # and nothing else of the shell's language
 ]
+RUN_BY = {
+    "pip install uv": (".ci/run", "pip install uv && uv run pytest"),
+    "pip install arq": ("tests/server/test_newcomer.py", "test_what_caps_redis_py_can_be_installed"),
+    'pip install "redis[hiredis]>=8.1,<9"': (
+        "tests/server/test_newcomer.py",
+        "test_what_caps_redis_py_can_be_installed",
+    ),
+    "uv run examples/quickstart.py": ("tests/server/test_quickstart.py", "QUICKSTART, *arguments"),
+    "uv run pytest": (".ci/run", "pip install uv && uv run pytest"),
+    "uv run ruff check": (".ci/run", "uv run ruff check"),
+    "uv run ruff format --check": (".ci/run", "uv run ruff format --check"),
+    "uv run mypy": (".ci/run", "uv run mypy"),
+    "uv run lint-imports": (".ci/run", "uv run lint-imports"),
+    "uv run pytest --long": (".ci/run", "uv run pytest -q --long tests"),
+    "uv run pytest --aioredis-kit-server=/usr/bin/redis-server": (".ci/run", "--aioredis-kit-server="),
+    "uv run pytest --long tests/unit/wire/test_fuzz.py": (".ci/run", "tests/unit/wire/test_fuzz.py"),
+    "uv run --group bench python -m tests.benchmarks": (
+        "tests/server/test_benchmarks_run.py",
+        '"-m", "tests.benchmarks"',
+    ),
+    "uv run python -m tests.chaos --seeds 100": ("tests/chaos/test_seeds.py", "tests.chaos"),
+    "uv run python -m tests.chaos --soak 60": ("tests/chaos/test_soak.py", "tests.chaos"),
+    "bash .ci/run": (".ci/run", "What CI runs"),
+}
+"""For each command: which file runs it, in sizes and against servers of its own, and words that show that it does."""
 
 
 def table(heading: str) -> list[list[str]]:
@@ -81,9 +101,28 @@ def test_every_kind_of_code_is_there():
     """The tests below don't pass for want of anything to test."""
     assert len(PROGRAMS) == 1
     assert len(TEST_FILES) == 1
+    assert len(CONFTESTS) == 1
     assert len(FRAGMENTS) >= 4
     assert len(COMMANDS) >= 10
-    assert README.count("```") == 2 * sum(len(blocks(language)) for language in ("python", "shell", "toml", "text"))
+    assert README.count("```") == 2 * len(SNIPPETS)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.code.splitlines()[0])
+def test_a_snippet_is_run_or_says_why_not(snippet):
+    """One way or the other; the languages are those of the tests below."""
+    assert snippet.language in {"python", "shell", "toml", "text"}
+    if snippet.why_not_run is not None:
+        assert len(snippet.why_not_run.split()) >= 4
+    elif snippet.language == "shell":
+        commands = [command.strip() for line in snippet.code.splitlines() for command in line.split("&&")]
+        assert set(commands) <= RUN_BY.keys()
+
+
+@pytest.mark.parametrize("command", RUN_BY)
+def test_a_command_is_run(command):
+    path, words = RUN_BY[command]
+    assert command in COMMANDS
+    assert words in (ROOT / path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("code", PROGRAMS)
@@ -95,10 +134,38 @@ def test_a_program_runs(code, redis_url, tmp_path):
 @pytest.mark.parametrize("code", TEST_FILES)
 def test_a_test_file_passes(code, tmp_path):
     (tmp_path / "test_of_mine.py").write_text(code, encoding="utf-8")
+    assert f"{code.count('def test_')} passed" in run_pytest(tmp_path)
+
+
+def run_pytest(folder: Path) -> str:
     load = [] if HAS_ENTRY_POINT else ["-p", "aioredis_kit.pytest_plugin"]
     scope = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio warns where it is unset
-    output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", scope, *load, cwd=tmp_path)
-    assert f"{code.count('def test_')} passed" in output
+    return run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", scope, *load, cwd=folder)
+
+
+@pytest.mark.parametrize("code", CONFTESTS)
+def test_a_conftest_does(code, redis_url, tmp_path):
+    """Beside a plugin that is not here, whose fixture is put into its place; ``test_newcomer`` has pytest-redis itself."""
+    address = ServerAddress.from_url(redis_url)
+    others = f"""
+import types
+
+
+@pytest.fixture(scope="session")
+def redis_service():
+    return types.SimpleNamespace(host={address.host!r}, port={address.port})
+"""
+    (tmp_path / "conftest.py").write_text(code.replace("redis_proc", "redis_service") + others, encoding="utf-8")
+    test = (
+        TEST_FILES[0]
+        + f"""
+
+def test_it_is_that_server(redis_server):
+    assert (redis_server.port, redis_server.started_here) == ({address.port}, False)
+"""
+    )
+    (tmp_path / "test_of_mine.py").write_text(test, encoding="utf-8")
+    assert f"{test.count('def test_')} passed" in run_pytest(tmp_path)
 
 
 @pytest.mark.parametrize("code", FRAGMENTS)
@@ -129,6 +196,8 @@ def test_a_command_can_be_given(command):
         case ["uv", "run", "--group", group, *rest]:
             assert group in PROJECT["dependency-groups"]
             test_a_command_can_be_given(shlex.join(["uv", "run", *rest]))
+        case ["uv", "run", "python", "-m", "trustme", *_]:
+            assert any(line.startswith("trustme") for line in PROJECT["dependency-groups"]["dev"])
         case ["uv", "run", "python", "-m", module, *_]:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case ["uv", "run", path, *_] if path.endswith(".py"):
@@ -144,6 +213,8 @@ def test_a_command_can_be_given(command):
         case ["docker", "compose", "up", *arguments]:
             services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
             assert {each for each in arguments if not each.startswith("--")} <= services.keys()
+        case ["mkdir", "-p", folder]:
+            assert f"{folder}/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
         case ["pip", "install", requirement]:
             check_requirement(requirement)
         case _:
@@ -245,6 +316,16 @@ def test_the_fixtures_are_those_of_the_plugin():
     assert shown == {name for name in vars(pytest_plugin) if name.startswith("redis_")}
 
 
+def test_the_options_of_the_plugin_are_those_of_the_plugin():
+    names = set(re.findall(r"`--(aioredis-kit-[\w-]+)`", README))
+    assert names == set(re.findall(r"--(aioredis-kit-[\w-]+)", pytest_help()))
+
+
+def test_the_examples_are_those_in_the_folder():
+    shown = {re.fullmatch(r"\[`(.+)`\]\(examples/\1\)", name)[1] for name, _ in table("Examples")}
+    assert shown == {path.name for path in (ROOT / "examples").glob("*.py")} - {"quickstart.py"}
+
+
 def test_what_is_named_exists():
     """Errors, and options with their values, are spelled as in the code."""
     errors = set(re.findall(r"`(\w+Error)`", README))
@@ -261,14 +342,20 @@ def test_what_is_named_exists():
     assert set(re.findall(r"`(\w+)`", tls_options)) <= {field.name for field in dataclasses.fields(TLSOptions)}
 
 
+def anchors_of(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_the_links_lead_somewhere():
-    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    anchors = anchors_of(README)
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if target.startswith("#"):
             assert target[1:] in anchors
         elif not target.startswith("https://"):
-            assert (ROOT / target).is_file()
+            path, _, anchor = target.partition("#")
+            assert (ROOT / path).is_file()
+            assert not anchor or anchor in anchors_of((ROOT / path).read_text(encoding="utf-8"))
 
 
 def test_there_is_room_for_the_benchmark():
