@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aioredis_kit.client.client import RedisClient
     from aioredis_kit.client.create import create_client
     from aioredis_kit.config.configuration import create_client_from_env
+    from aioredis_kit.config.registry import ClientRegistry
     from aioredis_kit.credentials import CredentialProvider, Credentials
     from aioredis_kit.exceptions import (
         AuthenticationFailedError,
@@ -45,6 +46,7 @@ _MODULES = {
     "CacheOptions": "cache.options",
     "CacheStatistics": "cache.statistics",
     "ClientSideCache": "cache.store",
+    "ClientRegistry": "config.registry",
     "ClientState": "client.base",
     "RedisClient": "client.client",
     "create_client": "client.create",
@@ -85,6 +87,7 @@ __all__ = [  # the names are all strings
     "CacheOptions",
     "CacheStatistics",
     "ClientClosedError",
+    "ClientRegistry",
     "ClientSideCache",
     "ClientState",
     "CommandTimeoutError",

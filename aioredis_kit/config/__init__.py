@@ -5,5 +5,6 @@
 
 from aioredis_kit.config.configuration import ClientConfiguration, create_client_from_env
 from aioredis_kit.config.explanation import Explanation, Setting
+from aioredis_kit.config.registry import ClientRegistry
 
-__all__ = ["ClientConfiguration", "Explanation", "Setting", "create_client_from_env"]
+__all__ = ["ClientConfiguration", "ClientRegistry", "Explanation", "Setting", "create_client_from_env"]

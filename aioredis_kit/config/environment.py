@@ -105,11 +105,12 @@ def read_string(text: str, source: str = "") -> list[Statement]:
     return read_connection_string(text, source or "the connection string")
 
 
-def _candidates(name: str | None) -> dict[str, _Reader]:
-    """Return the variables that may name the server, in order, and what reads each."""
-    general: dict[str, _Reader] = {"REDIS_URL": _read_url, "REDIS_HOST": _read_host, _AZURE_HOST: _read_azure}
-    if name is None:
-        return general
+def check_name(name: str) -> None:
+    """Refuse what can't be a client's name.
+
+    Raises:
+        ConfigurationError: It can't.
+    """
     if not isinstance(name, str):
         raise ConfigurationError(f"a client's name must be text, not {type(name).__name__}")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", name):
@@ -117,6 +118,14 @@ def _candidates(name: str | None) -> dict[str, _Reader]:
             "a client's name must be letters, digits, '-', '_' and '.', and begin with a letter: it is a part of the "
             "names of variables"
         )
+
+
+def _candidates(name: str | None) -> dict[str, _Reader]:
+    """Return the variables that may name the server, in order, and what reads each."""
+    general: dict[str, _Reader] = {"REDIS_URL": _read_url, "REDIS_HOST": _read_host, _AZURE_HOST: _read_azure}
+    if name is None:
+        return general
+    check_name(name)
     prefix = re.sub("[.-]", "_", name.upper())
     return {
         f"ConnectionStrings__{name}": _read_string,
