@@ -21,11 +21,13 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 import yaml
+from starlette.testclient import TestClient
 
 import aioredis_kit
 from aioredis_kit import CacheOptions, ConfigurationError, pytest_plugin, spellings
 from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
+from aioredis_kit.integrations.starlette import UNAVAILABLE
 from aioredis_kit.options import Options, TLSOptions
 from aioredis_kit.testing.probe import ServerAddress
 from tests.support.readme import CONFTESTS, FRAGMENTS, PROGRAMS, README, ROOT, SNIPPETS, TEST_FILES, blocks
@@ -180,10 +182,19 @@ async def test_a_fragment_runs(code, redis_url, redis_client, monkeypatch):
     assert await redis_client.ping()
 
 
+def test_the_web_service_serves(redis_url, monkeypatch):
+    monkeypatch.setenv("CACHE_URI", redis_url)
+    (code,) = (code for code in FRAGMENTS if "FastAPI(" in code)
+    service = {}
+    exec(compile(code.replace(URL, redis_url), "README.md", "exec", dont_inherit=True), service)
+    with TestClient(service["app"]) as http:
+        assert http.get("/users/1").json() == {"name": None}
+
+
 def test_the_two_commands_are_there():
     assert "pip install uv && uv run examples/quickstart.py\npip install uv && uv run pytest\n" in blocks("shell")
     assert PROJECT["tool"]["uv"]["default-groups"] == ["dev"]
-    assert "aioredis_kit[testing,uvloop,entra]" in PROJECT["dependency-groups"]["dev"]
+    assert "aioredis_kit[testing,uvloop,entra,starlette,fastapi]" in PROJECT["dependency-groups"]["dev"]
     assert PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
 
 
@@ -198,6 +209,8 @@ def test_a_command_can_be_given(command):
             test_a_command_can_be_given(shlex.join(["uv", "run", *rest]))
         case ["uv", "run", "python", "-m", "trustme", *_]:
             assert any(line.startswith("trustme") for line in PROJECT["dependency-groups"]["dev"])
+        case [variable, *rest] if re.match(r"[A-Z_]+=", variable):
+            test_a_command_can_be_given(shlex.join(rest))
         case ["uv", "run", "python", "-m", module, *_]:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case ["uv", "run", path, *_] if path.endswith(".py"):
@@ -242,6 +255,7 @@ def test_the_override_is_our_own_requirement():
     (settings,) = (each for each in map(tomllib.loads, blocks("toml")) if "tool" in each)
     (override,) = settings["tool"]["uv"]["override-dependencies"]
     assert override in PROJECT["project"]["dependencies"]
+    assert PROJECT["tool"]["uv"]["override-dependencies"] == [override]
 
 
 def test_the_table_of_options_can_be_read():
@@ -324,6 +338,11 @@ def test_the_options_of_the_plugin_are_those_of_the_plugin():
 def test_the_examples_are_those_in_the_folder():
     shown = {re.fullmatch(r"\[`(.+)`\]\(examples/\1\)", name)[1] for name, _ in table("Examples")}
     assert shown == {path.name for path in (ROOT / "examples").glob("*.py")} - {"quickstart.py"}
+
+
+def test_the_errors_that_are_answered_503_are_those_of_the_code():
+    (text,) = re.findall(r"^- \*\*503\.\*\*(.*?)^- ", README, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+Error)`", text)) == {each.__name__ for each in UNAVAILABLE}
 
 
 def test_what_is_named_exists():
