@@ -40,8 +40,8 @@ class Running:
         return found
 
     def send(self, what):
-        """Send a signal."""
-        self._process.send_signal(what)
+        """Send a signal, to its children too: all are of a session of their own."""
+        os.killpg(self._process.pid, what)
 
     async def wait(self, *, timeout=20.0):
         """Wait until it ends, and return its exit code."""
@@ -90,5 +90,5 @@ async def running(*command, **variables):
         yield program
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # of its own session: with its children
+            program.send(signal.SIGKILL)
         await program.wait()
