@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         QueueFullError,
         ReconnectStrategyError,
         ReplyProtocolError,
+        TimeoutCause,
         TimeoutDiagnosis,
         TokenRenewalError,
     )
+    from aioredis_kit.health import Concern, Health
     from aioredis_kit.lanes.providers import TokenCredentials
     from aioredis_kit.options import TLSOptions
     from aioredis_kit.pubsub.message import Message
@@ -49,10 +51,12 @@ _MODULES = {
     "ClientRegistry": "config.registry",
     "ClientState": "client.base",
     "RedisClient": "client.client",
+    "Concern": "health",
     "create_client": "client.create",
     "create_client_from_env": "config.configuration",
     "CredentialProvider": "credentials",
     "Credentials": "credentials",
+    "Health": "health",
     "Message": "pubsub.message",
     "Statistics": "statistics",
     "Subscription": "pubsub.subscription",
@@ -75,6 +79,7 @@ _MODULES = {
             "QueueFullError",
             "ReconnectStrategyError",
             "ReplyProtocolError",
+            "TimeoutCause",
             "TimeoutDiagnosis",
             "TokenRenewalError",
         ),
@@ -91,6 +96,7 @@ __all__ = [  # the names are all strings
     "ClientSideCache",
     "ClientState",
     "CommandTimeoutError",
+    "Concern",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeoutError",
@@ -98,6 +104,7 @@ __all__ = [  # the names are all strings
     "CredentialProvider",
     "Credentials",
     "HandshakeError",
+    "Health",
     "HealthCheckError",
     "KitError",
     "Message",
@@ -110,6 +117,7 @@ __all__ = [  # the names are all strings
     "Statistics",
     "Subscription",
     "TLSOptions",
+    "TimeoutCause",
     "TimeoutDiagnosis",
     "TokenCredentials",
     "TokenRenewalError",

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import enum
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,6 +54,7 @@ __all__ = [
     "QueueFullError",
     "ReconnectStrategyError",
     "ReplyProtocolError",
+    "TimeoutCause",
     "TimeoutDiagnosis",
     "TokenRenewalError",
     "error_code",
@@ -139,18 +141,89 @@ class QueueFullError(KitError):
         self.limit = limit
 
 
+class TimeoutCause(enum.Enum):
+    """Why a command was not answered by its deadline, as far as the numbers of its ``TimeoutDiagnosis`` tell."""
+
+    BLOCKED_LOOP = "blocked event loop"
+    """The event loop did not turn for a large part of the time: something synchronous ran in this process."""
+    DISCONNECTED = "disconnected"
+    """There was no connection, or its reply was lost with one."""
+    DEAD_PEER = "dead peer"
+    """The server's machine did not even acknowledge what was sent to it: it is gone, or the network swallows it."""
+    SLOW_SERVER = "slow server"
+    """The server's machine is there, but the server was busy, stopped, or slow."""
+    STALLED = "stalled"
+    """Nothing was read. Whether it is the server or the network, this system does not tell."""
+    BIG_REPLY = "big reply ahead"
+    """Large replies to earlier commands were being read."""
+    LONG_QUEUE = "long queue"
+    """The server was fast, but more was sent than it could answer in time."""
+    LEASES_EXHAUSTED = "leases exhausted"
+    """All dedicated connections were in use."""
+    UNKNOWN = "unknown"
+    """Nobody looked, or it waited for something else than the server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutDiagnosis:
+    """Where the time of a command went that was not answered by its deadline.
+
+    Attributes:
+        timeout: How long the command was allowed to take, in seconds.
+        state: State of the connection when the deadline passed.
+        cause: What kept it, as far as the numbers tell.
+        advice: What to do about it, in words.
+        queued: How long it waited to be written, in seconds.
+        in_flight: How long it waited for its reply after that, in seconds.
+        commands_ahead: Commands before it, on the wire or in the queue.
+        bytes_ahead: The size of those commands, in bytes.
+        bytes_read: Bytes read on its connection since it was written.
+        replies_read: Replies read there since then, the beginning of another one not counted.
+        silent_for: For how long the connection has owed a reply and nothing was read, in seconds.
+        unacknowledged_for: For how long the server's machine, or the next one that takes part in the connection, has
+            acknowledged no byte of what was sent, in seconds; 0 if it has acknowledged everything; ``None`` where the
+            system does not tell (it does on Linux).
+        delayed: For how long the event loop did not turn while the command waited, in seconds.
+        lag: How late the event loop ran the deadline's timer, in seconds.
+    """
+
+    timeout: float
+    state: str
+    cause: TimeoutCause = TimeoutCause.UNKNOWN
+    advice: str = ""
+    queued: float = 0.0
+    in_flight: float = 0.0
+    commands_ahead: int = 0
+    bytes_ahead: int = 0
+    bytes_read: int = 0
+    replies_read: int = 0
+    silent_for: float = 0.0
+    unacknowledged_for: float | None = None
+    delayed: float = 0.0
+    lag: float = 0.0
+
+
 class PoolExhaustedError(KitError, redis.MaxConnectionsError, redis.TimeoutError):
     """No dedicated connection became free in time.
 
     Attributes:
         limit: ``max_dedicated_connections``.
         holders: The commands that hold the connections, by name.
+        diagnosis: Where the time went.
     """
 
-    def __init__(self, message: str, *, limit: int, holders: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: int,
+        holders: tuple[str, ...] = (),
+        diagnosis: TimeoutDiagnosis | None = None,
+    ) -> None:
         super().__init__(message)
         self.limit = limit
         self.holders = holders
+        self.diagnosis = diagnosis
 
 
 class ConnectError(KitError, redis.ConnectionError):
@@ -240,31 +313,6 @@ class HealthCheckError(ConnectionLostError):
 
 class ReplyProtocolError(ConnectionLostError, redis.InvalidResponse):
     """The server sent bytes that are no RESP, or a reply that nobody had asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutDiagnosis:
-    """Where the time of a command went that was not answered by its deadline.
-
-    Attributes:
-        timeout: How long the command was allowed to take, in seconds.
-        state: State of the connection when the deadline passed.
-        queued: How long it waited to be written, in seconds.
-        in_flight: How long it waited for its reply after that, in seconds.
-        commands_ahead: Commands before it: in the queue if unwritten, else on the wire.
-        bytes_ahead: The size of those commands, in bytes.
-        bytes_read: Bytes read on its connection since it was written, or since the call.
-        lag: How late the event loop ran the deadline's timer, in seconds.
-    """
-
-    timeout: float
-    state: str
-    queued: float = 0.0
-    in_flight: float = 0.0
-    commands_ahead: int = 0
-    bytes_ahead: int = 0
-    bytes_read: int = 0
-    lag: float = 0.0
 
 
 class CommandTimeoutError(KitError, redis.TimeoutError, builtins.TimeoutError):

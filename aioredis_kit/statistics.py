@@ -1,8 +1,12 @@
-"""What a client has done, as numbers."""
+"""What a client has done and is doing, as numbers: taken in one moment, by whoever asks.
+
+Counters only grow while a client is open, and begin anew when it is opened again; gauges say what is. Nothing here
+holds a key, a value or a secret, so all of it can be shown.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,11 +14,151 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """What a client has done since it was last opened.
+class CommandStatistics:
+    """What became of commands. Counters.
+
+    The client's own commands, such as pings and handshakes, don't count. Of a pipeline each command that was answered
+    counts; if it ended otherwise that counts once.
 
     Attributes:
+        answered: How many were answered while somebody waited, error replies included.
+        errors: How many error replies came: those within transactions, and those that nobody waited for, included.
+        timed_out: How many ended by their deadlines.
+        cancelled: How many ended as their callers were cancelled.
+        lost: How many ended with their connection, unanswered.
+        unsent: How many ended with an error before they were ever sent: no connection, a full queue, the client's end.
+        maybe_executed: How many of those that timed out, were cancelled or lost had been sent: nobody knows whether
+            they were executed.
+        retried: How many times one was sent again, because its connection was lost or the server had done nothing.
+        dropped_replies: How many replies came when their callers had gone.
+    """
+
+    answered: int = 0
+    errors: int = 0
+    timed_out: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    unsent: int = 0
+    maybe_executed: int = 0
+    retried: int = 0
+    dropped_replies: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatistics:
+    """What waits now. Gauges, about all shared and dedicated connections together.
+
+    Attributes:
+        waiting: How many commands wait to be sent.
+        oldest: For how long the oldest of these has waited, in seconds. Of one without a time-out only a bound is
+            known: for how long the queue has not been empty.
+        in_flight: How many commands were sent and are not answered yet, abandoned ones included.
+        oldest_in_flight: How long ago the oldest of these was sent, in seconds. Not on leases, where it may block.
+        bytes_in_flight: Their size, in bytes. What was written at once counts until the last of it is answered.
+        abandoned: How many of those in flight nobody waits for any more.
+        waiting_for_lease: How many users wait for a dedicated connection.
+    """
+
+    waiting: int = 0
+    oldest: float = 0.0
+    in_flight: int = 0
+    oldest_in_flight: float = 0.0
+    bytes_in_flight: int = 0
+    abandoned: int = 0
+    waiting_for_lease: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStatistics:
+    """The connections of one lane by what they are doing now. Gauges.
+
+    Attributes:
+        ready: How many are in use: open, and on the dedicated lane lent to somebody.
+        idle: How many are open and lent to nobody. Only on the dedicated lane.
+        connecting: How many are being opened, or brought back into their first state.
+        waiting: How many wait before the next attempt to connect.
+    """
+
+    ready: int = 0
+    idle: int = 0
+    connecting: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionStatistics:
+    """The connections: gauges by lane, and counters.
+
+    Attributes:
+        shared: Those that carry everybody's commands.
+        dedicated: Those that one user has alone: blocking commands, sessions, watching transactions.
+        push: The one that carries messages, if there are subscriptions.
+        opened: How many became ready.
+        reconnects: How many of these took the place of a shared or push connection that was lost.
+        losses: How many ended otherwise than on purpose.
+        failures: How many attempts to connect failed.
+        latest_loss: Why the latest was lost, in words; empty: none was.
+        lease_timeouts: How many times no dedicated connection could be had in time.
+    """
+
+    shared: LaneStatistics = field(default_factory=LaneStatistics)
+    dedicated: LaneStatistics = field(default_factory=LaneStatistics)
+    push: LaneStatistics = field(default_factory=LaneStatistics)
+    opened: int = 0
+    reconnects: int = 0
+    losses: int = 0
+    failures: int = 0
+    latest_loss: str = ""
+    lease_timeouts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStatistics:
+    """The times from pings to their answers, in seconds. A ping waits behind what was sent before.
+
+    Attributes:
+        pings: How many were answered: a counter.
+        total: How long these took together: a counter.
+        latest: How long the latest took; ``None``: none was answered yet.
+        longest: How long the slowest took.
+    """
+
+    pings: int = 0
+    total: float = 0.0
+    latest: float | None = None
+    longest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LagStatistics:
+    """How late the event loop was, in seconds. It is watched while commands with a time-out are under way.
+
+    Attributes:
+        delays: How many times it was late by more than 20 ms: a counter.
+        total: How late it was, together: a counter.
+        longest: How late it was at worst.
+    """
+
+    delays: int = 0
+    total: float = 0.0
+    longest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What a client has done since it was last opened, and what it is doing.
+
+    Attributes:
+        commands: What became of commands.
+        queue: What waits.
+        connections: The connections.
+        latency: How long pings took.
+        loop_lag: How late the event loop was.
         socket_writes: How many times it wrote to a socket: many commands share one write.
+        bytes_written: How much, in bytes.
+        bytes_read: How many bytes it read.
+        pushes: How many pushes came: messages, confirmations of subscriptions, invalidations.
+        gaps: How many times the push connection was lost while there were subscriptions.
         orphaned_replies: How many replies came to blocking commands whose callers had gone.
         unknown_outcomes: How many blocking commands ended without anybody knowing what they had done.
         renewals: How many tokens took the place of an older one.
@@ -24,7 +168,16 @@ class Statistics:
         cache: What its cache has done, if it has one.
     """
 
+    commands: CommandStatistics = field(default_factory=CommandStatistics)
+    queue: QueueStatistics = field(default_factory=QueueStatistics)
+    connections: ConnectionStatistics = field(default_factory=ConnectionStatistics)
+    latency: LatencyStatistics = field(default_factory=LatencyStatistics)
+    loop_lag: LagStatistics = field(default_factory=LagStatistics)
     socket_writes: int = 0
+    bytes_written: int = 0
+    bytes_read: int = 0
+    pushes: int = 0
+    gaps: int = 0
     orphaned_replies: int = 0
     unknown_outcomes: int = 0
     renewals: int = 0

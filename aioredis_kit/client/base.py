@@ -109,6 +109,11 @@ class ClientCore(Issuer):
         return self
 
     @property
+    def life(self) -> Life | None:
+        """Its latest life, if there ever was one."""
+        return self._life
+
+    @property
     def is_open(self) -> bool:
         """See ``RedisClient.is_open``."""
         return self.state in _OPEN

@@ -15,6 +15,7 @@ from aioredis_kit.client.caching import CachedCommands
 from aioredis_kit.client.commands import VIEW_OPTIONS, CommandClient
 from aioredis_kit.client.detours import execute_blocking, execute_fence
 from aioredis_kit.client.equip import equip
+from aioredis_kit.client.health import look
 from aioredis_kit.client.observing import Observing
 from aioredis_kit.client.plans import Plans
 from aioredis_kit.client.session import Session
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from aioredis_kit.cache.store import ClientSideCache
     from aioredis_kit.client.plans import Plan
+    from aioredis_kit.health import Health
     from aioredis_kit.statistics import Statistics
 
 logger = logging.getLogger(__name__)
@@ -308,6 +310,31 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
     def statistics(self) -> Statistics:
         """Return what it has done since it was last opened, as numbers."""
         return self._core.statistics()
+
+    async def health(self, *, timeout: float | timedelta = 0.5) -> Health:
+        """Tell how it is: whether it is live, whether it is ready, and what is wrong.
+
+        One ping goes over each shared connection, ahead of all that waits. A client that was never connected is opened,
+        as by a command; one that is reconnecting is waited for. A ping that is not answered raises a doubt about its
+        connection: after ``ping_timeout`` that is given up. It never raises because of the server, the network or the
+        client's end: those are what it is about.
+
+        Args:
+            timeout: For how long to wait at most, in seconds; 0: not at all, and nothing is sent or opened. A client
+                counts as ready if it answers in that time.
+
+        Raises:
+            ConfigurationError: ``timeout`` is no duration.
+            RuntimeError: The client is open on another event loop, or in another thread or process.
+
+        Cancellation:
+            Safe.
+        """
+        try:
+            seconds = to_seconds(timeout)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"timeout must be seconds (also as a timedelta): {error}") from None
+        return await look(self._core, seconds)
 
     async def __aenter__(self) -> Self:
         """Connect. May be entered several times; the last exit closes.

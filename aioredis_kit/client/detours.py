@@ -18,6 +18,7 @@ from aioredis_kit.exceptions import (
 )
 from aioredis_kit.lanes.blocking import INTERRUPTED, BlockingCall
 from aioredis_kit.policy.commands import is_repeated_alike, with_block_time
+from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.policy.retry import delay_after_refusal
 from aioredis_kit.transport.command import new_command
 
@@ -146,17 +147,17 @@ async def _answer(lease: Lease, call: BlockingCall, traits: CommandTraits, timeo
     except ConnectionLostError as error:
         return error
     except TimeoutError:
+        lease.queue.tally.timed_out += 1
+        connection, was_sent = lease.queue.connection, call.command.was_sent
         diagnosis = TimeoutDiagnosis(
             timeout=timeout or 0.0,
-            in_flight=timeout or 0.0,
+            queued=0.0 if was_sent else timeout or 0.0,
+            in_flight=timeout or 0.0 if was_sent else 0.0,
+            unacknowledged_for=None if connection is None else connection.unacknowledged_for(),
             state=lease.link.state.value,
         )
-        raise CommandTimeoutError(
-            f"{traits.name} was not answered within {timeout:g} s, its block time included: the server or the network "
-            "is stalled",
-            diagnosis=diagnosis,
-            maybe_executed=call.command.was_sent,
-        ) from None
+        note = ", its block time included"
+        raise timeout_error(traits.name, diagnosis, was_sent=was_sent, note=note) from None
 
 
 async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptions, *, decode: bool) -> Any:
@@ -192,6 +193,7 @@ async def execute_fence(core: ClientCore, args: Arguments, options: CommandOptio
             raise
         if fence.was_sent:
             endpoint.shared.probe()
+        endpoint.tally.timed_out += 1
         timeout = options.timeout or 0.0
         diagnosis = TimeoutDiagnosis(
             timeout=timeout,

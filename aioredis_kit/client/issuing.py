@@ -190,6 +190,7 @@ class Issuer(ABC):
                 raise refusal
             if lane.holds != holds:  # behind a SELECT it would go to another database
                 raise refusal
+            lane.tally.reissued += 1
             command = command.again(self.loop)
             try:
                 reply = await self.send(command)

@@ -193,7 +193,8 @@ class BlockingCall:
                 return await self._outcome
             async with asyncio.timeout(timeout):
                 return await self._outcome
-        except (asyncio.CancelledError, TimeoutError):
+        except (asyncio.CancelledError, TimeoutError) as error:
+            self._lease.queue.tally.cancelled += isinstance(error, asyncio.CancelledError)
             if self.command.state == UNWRITTEN:
                 self.command.abandon()
                 self._settle()

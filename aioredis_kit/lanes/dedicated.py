@@ -20,7 +20,7 @@ import functools
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from aioredis_kit.events import Orphaned, Reauthenticated
 from aioredis_kit.exceptions import (
@@ -29,46 +29,31 @@ from aioredis_kit.exceptions import (
     ConnectError,
     ConnectionLostError,
     NotConnectedError,
-    PoolExhaustedError,
     one_for_each,
 )
-from aioredis_kit.lanes.queue import Limits, LinkQueue
+from aioredis_kit.lanes.limits import Limits
+from aioredis_kit.lanes.queue import LinkQueue
+from aioredis_kit.policy.deadlines import exhausted_error
 from aioredis_kit.policy.retry import delay_after_refusal
+from aioredis_kit.statistics import LaneStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable, Collection
 
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.events import Event
-    from aioredis_kit.exceptions import KitError
+    from aioredis_kit.exceptions import KitError, PoolExhaustedError
     from aioredis_kit.lanes.blocking import BlockingCall
     from aioredis_kit.lanes.desired import Desired
+    from aioredis_kit.lanes.instruments import Instruments
     from aioredis_kit.lanes.link import Link
+    from aioredis_kit.lanes.owners import DedicatedLaneOwner
     from aioredis_kit.options import Options
     from aioredis_kit.transport.command import Command
     from aioredis_kit.wire.encoder import Argument
-    from aioredis_kit.wire.handshake import Introduction
 
 IDLE_LIFE: Final = 30.0
 """How long a lease that nobody needs is kept, in seconds."""
-
-
-class DedicatedLaneOwner(Protocol):
-    """What the dedicated lane asks of its endpoint."""
-
-    def happened(self, event: Event) -> None:
-        """Something happened that listeners may want to know."""
-
-    def spawn(self, function: Callable[[], Awaitable[None]], name: str) -> bool:
-        """Run a function as a job of the client; tell whether that can still be done."""
-        ...
-
-    desired: Desired
-    """What connections are to be."""
-
-    async def introduce(self, *, wants_id: bool) -> Introduction:
-        """Return what a connection that is made now is to become."""
-        ...
 
 
 class Lease:
@@ -95,7 +80,7 @@ class Lease:
 
     def __init__(self, lane: DedicatedLane, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self._lane = lane
-        self.queue = LinkQueue(self, limits, may_repeat=None, loop=loop, clock=lane.clock)
+        self.queue = LinkQueue(self, limits, may_repeat=None, loop=loop, instruments=lane.instruments)
         self.holder = ""
         self.turn = 0
         self.is_dirty = False
@@ -193,10 +178,11 @@ class DedicatedLane:
         options: How many leases there may be.
         make_link: Makes the link of a lease, whose connection becomes what was desired at some time.
         loop: The client's event loop.
-        clock: The client's clock.
+        instruments: What all lanes have.
 
     Attributes:
         clock: The client's clock.
+        instruments: What all lanes have.
         orphaned_replies: How many replies came to blocking commands whose callers had gone.
         unknown_outcomes: How many blocking commands ended without anybody knowing what they did.
     """
@@ -208,9 +194,10 @@ class DedicatedLane:
         *,
         make_link: Callable[[Lease, Desired], Link],
         loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
+        instruments: Instruments,
     ) -> None:
-        self.clock = clock
+        self.instruments = instruments
+        self.clock = instruments.clock
         self.orphaned_replies = 0
         self.unknown_outcomes = 0
         self._has_written = False
@@ -246,6 +233,28 @@ class DedicatedLane:
     def has_leases(self) -> bool:
         """Whether there is any, lent or not."""
         return bool(self._leases)
+
+    @property
+    def queues(self) -> list[LinkQueue]:
+        """The queues of all leases."""
+        return [lease.queue for lease in self._leases]
+
+    @property
+    def waiting(self) -> int:
+        """How many users wait for a lease."""
+        return len(self._waiters)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether somebody waits as all leases are lent."""
+        return bool(self._waiters) and len(self._lent) >= self._limit
+
+    def statistics(self) -> LaneStatistics:
+        """Return what its connections are doing."""
+        lent, idle = len(self._lent), len(self._idle)
+        return LaneStatistics(
+            ready=lent, idle=idle, connecting=len(self._openers) + len(self._leases - self._lent) - idle
+        )
 
     @property
     def holders(self) -> tuple[str, ...]:
@@ -335,6 +344,7 @@ class DedicatedLane:
         self.check_open()
         if not self._holds_offline and not self._is_shared_ready.is_set():
             raise NotConnectedError("the client is not connected and disable_offline_queue is set")
+        since = self.clock()
         waiter = _Waiter(self._loop.create_future(), desired)
         self._waiters.append(waiter)
         self._open_more()
@@ -347,26 +357,18 @@ class DedicatedLane:
         if waiter.lease.done():
             return waiter.lease.result()
         self._withdraw(waiter)
-        raise self._exhausted() from self._latest_failure
+        raise self._exhausted(self.clock() - since) from self._latest_failure
+
+    def _exhausted(self, waited: float) -> PoolExhaustedError:
+        self.instruments.tally.lease_timeouts += 1
+        state = "ready" if self._is_shared_ready.is_set() else "reconnecting"
+        return exhausted_error(self._limit, self.holders, self._latest_failure, waited=waited, state=state)
 
     def _withdraw(self, waiter: _Waiter) -> None:
         if not waiter.lease.done():
             self._waiters.remove(waiter)
         elif waiter.lease.exception() is None:
             self.release(waiter.lease.result())
-
-    def _exhausted(self) -> PoolExhaustedError:
-        holders = self.holders
-        if len(holders) >= self._limit:
-            text = (
-                f"all {self._limit} dedicated connections (max_dedicated_connections) were in use, "
-                f"by {', '.join(holders)}"
-            )
-        else:
-            text = f"no dedicated connection could be opened in time, and {len(holders)} were in use"
-            if self._latest_failure is not None:
-                text += f"; last: {self._latest_failure}"
-        return PoolExhaustedError(text, limit=self._limit, holders=holders)
 
     def _offer(self, lease: Lease) -> None:
         """Give a free lease to whoever waits for one, or keep it for a while."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aioredis_kit.events import Failed, Reauthenticated, Renewed
 from aioredis_kit.exceptions import ConfigurationError, ConnectError, ConnectTimeoutError, PoolExhaustedError
 from aioredis_kit.lanes.blocking import Unblocker
+from aioredis_kit.lanes.counting import statistics_of
 from aioredis_kit.lanes.dedicated import DedicatedLane
 from aioredis_kit.lanes.desired import Desired
 from aioredis_kit.lanes.fence import Fence
+from aioredis_kit.lanes.instruments import Instruments
 from aioredis_kit.lanes.link import Link
 from aioredis_kit.lanes.providers import renewal_of
 from aioredis_kit.lanes.push import PushLane
 from aioredis_kit.lanes.renewal import ProviderTimeoutError, WallTimer
 from aioredis_kit.lanes.shared import SharedLane
+from aioredis_kit.lanes.watch import LoopWatch
 from aioredis_kit.policy.retry import may_repeat
-from aioredis_kit.statistics import Statistics
+from aioredis_kit.transport.tally import Tally
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.dedicated import Lease
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.lanes.queue import LinkQueue
+    from aioredis_kit.statistics import Statistics
     from aioredis_kit.transport.command import Command
     from aioredis_kit.wire.encoder import Payload
     from aioredis_kit.wire.handshake import Introduction
@@ -82,6 +86,8 @@ class Endpoint:
         encode: Encodes a command.
         clock: The client's clock.
         desired: What its connections are to be.
+        tally: Counts what it does.
+        watch: Watches the event loop.
     """
 
     def __init__(self, owner: EndpointOwner, equipment: Equipment, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,6 +109,9 @@ class Endpoint:
             client_name=options.client_name,
             client_info=equipment.client_info,
         )
+        self.tally = Tally()
+        self.watch = LoopWatch(loop, clock)
+        instruments = Instruments(clock, self.tally, self.watch)
         self.shared = SharedLane(
             self,
             options,
@@ -111,10 +120,12 @@ class Endpoint:
             make_link=self._make_link,
             to_bytes=equipment.encoder.to_bytes,
             loop=loop,
-            clock=clock,
+            instruments=instruments,
         )
-        self.dedicated = DedicatedLane(self, options, make_link=self._make_lease_link, loop=loop, clock=clock)
-        self.push = PushLane(self, equipment, introducer=_Introducer(self), loop=loop)
+        self.dedicated = DedicatedLane(
+            self, options, make_link=self._make_lease_link, loop=loop, instruments=instruments
+        )
+        self.push = PushLane(self, equipment, introducer=_Introducer(self), tally=self.tally, loop=loop)
         self.encode = equipment.encoder.encode
         self.clock = equipment.clock
         self.unblocker = Unblocker(self.ask, self.encode, self.spawn)
@@ -132,6 +143,7 @@ class Endpoint:
     def destroy(self, refusal: KitError) -> None:
         """End everything now."""
         self._leave_renewal()
+        self.watch.stop()
         self.push.close(refusal)
         self.dedicated.destroy(refusal)
         self.shared.destroy(refusal)
@@ -149,10 +161,8 @@ class Endpoint:
     def statistics(self) -> Statistics:
         """Return what it has done."""
         credentials = self.newest_credentials()
-        return Statistics(
-            socket_writes=sum(queue.link.writes for queue in self.shared.queues),
-            orphaned_replies=self.dedicated.orphaned_replies,
-            unknown_outcomes=self.dedicated.unknown_outcomes,
+        return replace(
+            statistics_of(self),
             renewals=self._renewals,
             failed_renewals=self._failed_renewals,
             reauthentications=self._reauthentications,
@@ -353,11 +363,12 @@ class Endpoint:
                 self.desired = self.desired.changed(client_info=tuple(info.items()))
 
     def _make_link(self, queue: LinkQueue) -> Link:
-        return Link(queue, self._equipment, introducer=_Introducer(self, tracking=self._equipment.options.tracking))
+        introducer = _Introducer(self, tracking=self._equipment.options.tracking)
+        return Link(queue, self._equipment, introducer=introducer, tally=self.tally)
 
     def _make_lease_link(self, lease: Lease, desired: Desired) -> Link:
         """Make a link for a connection that is what its user asked for, whatever is desired by then."""
-        return Link(lease.queue, self._equipment, introducer=_Introducer(self, lease, desired))
+        return Link(lease.queue, self._equipment, introducer=_Introducer(self, lease, desired), tally=self.tally)
 
     async def _credentials(self, desired: Desired) -> Credentials | None:
         if self._renewal is None:

@@ -6,7 +6,7 @@ One timer, no task. It refers to the connection as long as that lives.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aioredis_kit.exceptions import HealthCheckError, ReplyProtocolError
 from aioredis_kit.policy.health import Act, judge
@@ -24,6 +24,18 @@ its timers before it reads what has come in the meantime."""
 
 _PONGS: Final = ("PONG", b"PONG", [b"pong", b""])
 """The answers to a PING, the last two on a connection that is subscribed."""
+
+
+class Pong(NamedTuple):
+    """What became of a ping.
+
+    Attributes:
+        latency: After how many seconds it was answered; ``None``: the connection has ended before.
+        refusal: The error reply that came, if one did.
+    """
+
+    latency: float | None
+    refusal: Exception | None = None
 
 
 class HealthCheck:
@@ -61,7 +73,19 @@ class HealthCheck:
         self._pinged_at: float | None = None
         self._read_before = 0  # bytes read when the ping was sent
         self._is_suspect = False
+        self._asked: list[asyncio.Future[Pong]] = []  # for the next answer
         self._look()
+
+    def ask(self) -> asyncio.Future[Pong]:
+        """Ping as ``probe`` does; return what is done with the next answer, or with the end of the connection.
+
+        No more than one unanswered ping is out while nothing is read, however often this is asked.
+        """
+        answer: asyncio.Future[Pong] = asyncio.get_running_loop().create_future()
+        self._asked = [each for each in self._asked if not each.done()]
+        self._asked.append(answer)
+        self.probe()
+        return answer
 
     def probe(self) -> None:
         """Ping now, unless a ping is out that nothing was read since."""
@@ -74,6 +98,17 @@ class HealthCheck:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def end(self) -> None:
+        """Stop watching for good, as the connection has ended."""
+        self.stop()
+        self._tell(Pong(None))
+
+    def _tell(self, pong: Pong) -> None:
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            if not answer.done():
+                answer.set_result(pong)
 
     def _look(self) -> None:
         self.stop()
@@ -112,11 +147,13 @@ class HealthCheck:
                 text = f"{self._connection.address} answered a PING with another reply"
                 self._connection.drop(ReplyProtocolError(text, address=self._connection.address))
                 return
-            self._answered(self._connection.last_read - sent_at)
+            latency = self._connection.last_read - sent_at
+            self._tell(Pong(latency, query.reply if isinstance(query.reply, Exception) else None))
+            self._answered(latency)
             if self._timer is not None:  # the next look was for the case that no answer comes
                 self._look()
 
-        self._connection.send([Query(self._ping, answered)], sent_at)
+        self._connection.ask([Query(self._ping, answered)], sent_at)
 
     def _drop(self, now: float) -> None:
         silent_for = now - self._connection.last_read

@@ -25,7 +25,7 @@ from aioredis_kit.exceptions import (
     ConnectionLostError,
     ReconnectStrategyError,
 )
-from aioredis_kit.lanes.health import HealthCheck
+from aioredis_kit.lanes.health import HealthCheck, Pong
 from aioredis_kit.policy.reconnect import Delay, GiveUp, default_delay, is_hopeless, read_answer
 from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.connection import Connection
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.lanes.equipment import Equipment
+    from aioredis_kit.transport.tally import Tally
     from aioredis_kit.wire.handshake import Introduction
     from aioredis_kit.wire.inflight import Slot
 
@@ -122,10 +123,12 @@ class Link:
         owner: The lane.
         equipment: What its connections are made of.
         introducer: Says what connections are to be.
+        tally: Counts what it does.
 
     Attributes:
         address: Where it leads to, as text.
         state: What it is doing.
+        down_since: Since when it has not been ready, on the client's clock.
         connection: The connection, while there is one that is ready.
     """
 
@@ -135,20 +138,22 @@ class Link:
         equipment: Equipment,
         *,
         introducer: Introducer,
+        tally: Tally,
     ) -> None:
         self.address = str(equipment.dialler.address)
         self.state = LinkState.IDLE
         self.connection: Connection | None = None
+        self.down_since = equipment.clock()
         self._is_reserved = False
         self._asked: Credentials | None = None  # what it was last asked to authenticate as, on this connection
         self._owner = owner
         self._equipment = equipment
         self._introducer = introducer
+        self._tally = tally
         self._was_ready = False
         self._health: HealthCheck | None = None
         self._loss: asyncio.Future[KitError] | None = None
         self._latest: Connection | None = None  # the last connection made
-        self._earlier_writes = 0  # of the connections before that
 
     @property
     def is_reserved(self) -> bool:
@@ -171,9 +176,9 @@ class Link:
         return self.connection is not None and newest is not None and not newest.is_same_as(self.connection.credentials)
 
     @property
-    def writes(self) -> int:
-        """How many times it wrote to a transport, on all its connections."""
-        return self._earlier_writes + (self._latest.writes if self._latest is not None else 0)
+    def not_serving(self) -> str:
+        """The word with which the server said to a connection that it does not serve yet; empty: it has not."""
+        return "" if self._latest is None or self._latest.failure is not None else self._latest.not_serving
 
     def has_closed(self) -> bool:
         """Whether no further connection is made."""
@@ -263,7 +268,7 @@ class Link:
                 self._owner.happened(Failed(without_credentials(query.reply, newest)))
                 self._owner.outdated("the server did not take the new credentials")
 
-        connection.send((Query(payload, answered),), self._equipment.clock())
+        connection.ask((Query(payload, answered),), self._equipment.clock())
 
     def has(self, old: Collection[Credentials]) -> bool:
         """Whether there is a connection that still is somebody of these, and should not be."""
@@ -280,6 +285,10 @@ class Link:
         """Ping now: there is a doubt about the connection."""
         if self._health is not None and not self.is_reserved:
             self._health.probe()
+
+    def ask_latency(self) -> asyncio.Future[Pong] | None:
+        """Ping now; return what is done with the next answer to a ping. ``None``: there is no connection."""
+        return None if self._health is None else self._health.ask()
 
     def drop(self, error: KitError) -> None:
         """Give the present connection up, if there is one."""
@@ -315,8 +324,12 @@ class Link:
     def lost(self, error: KitError, unanswered: list[Slot]) -> None:
         """See ``ConnectionOwner``."""
         self.connection = None
+        self.down_since = self._equipment.clock()
+        if not self.has_closed():
+            self._tally.losses += 1
+            self._tally.latest_loss, self._tally.lost_at = str(error), self.down_since
         if self._health is not None:
-            self._health.stop()
+            self._health.end()
             self._health = None
         if self.state is LinkState.READY:
             self.state = LinkState.WAITING
@@ -347,13 +360,16 @@ class Link:
         most_bytes = options.max_reply_bytes
         decoder = Decoder(options.encoding, options.encoding_errors, equipment.error_reply, most_bytes=most_bytes)
         machine = Machine(decoder, decode=options.decode_responses, most_bytes=most_bytes)
-        connection = Connection(self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock)
-        self._earlier_writes = self.writes
+        connection = Connection(
+            self, equipment.dialler, machine, equipment.encoder, clock=equipment.clock, tally=self._tally
+        )
         self._latest = connection
         try:
             await connection.open(introduction, timeout=options.connect_timeout)
-        except AuthenticationFailedError:
-            self._introducer.refused(introduction)
+        except ConnectError as error:
+            self._tally.failures += 1
+            if isinstance(error, AuthenticationFailedError):
+                self._introducer.refused(introduction)
             raise
         return connection
 
@@ -367,6 +383,10 @@ class Link:
         equipment, options = self._equipment, self._equipment.options
         self.connection = connection
         self.state = LinkState.READY
+        self._tally.opened += 1
+        if self._was_ready:
+            self._tally.reconnects += 1
+            self._tally.reconnected_at = equipment.clock()
         self._was_ready = True
         self._health = HealthCheck(
             connection,
@@ -374,13 +394,17 @@ class Link:
             interval=options.ping_interval,
             timeout=options.ping_timeout,
             is_due=lambda: not self.is_reserved,
-            answered=lambda latency: self._owner.happened(Pinged(latency)),
+            answered=self._note_latency,
             clock=equipment.clock,
         )
         self._asked = None
         self._owner.happened(Ready(connection.protocol))
         self.reauthenticate()  # there may be a newer token than that of the handshake
         self._owner.ready(connection)
+
+    def _note_latency(self, latency: float) -> None:
+        self._tally.note_latency(latency)
+        self._owner.happened(Pinged(latency))
 
     async def _delay(self, retries: int, cause: Exception, elapsed: float) -> float | None:
         """Ask the strategy; return how long to wait, or ``None`` after it gave up."""

@@ -28,9 +28,10 @@ from aioredis_kit.exceptions import (
     TimeoutDiagnosis,
     one_for_each,
 )
-from aioredis_kit.lanes.link import Link
+from aioredis_kit.lanes.link import Link, LinkState
 from aioredis_kit.lanes.waits import Wait, Waits
 from aioredis_kit.policy.subscriptions import CONFIRMATIONS, Kind, Request, Subscriptions
+from aioredis_kit.statistics import LaneStatistics
 from aioredis_kit.transport.command import Query
 from aioredis_kit.wire.inflight import PushedSlot, Slot
 from aioredis_kit.wire.machine import Mode
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.lanes.link import Introducer
     from aioredis_kit.transport.connection import Connection
+    from aioredis_kit.transport.tally import Tally
 
 REPAIR_PAUSE: Final = 10.0
 """How long what the server refused, or didn't confirm twice, is left alone before it is asked again, in seconds."""
@@ -100,6 +102,7 @@ class PushLane:
         owner: The endpoint.
         equipment: What its connection is made of.
         introducer: Says what its connections are to be.
+        tally: Counts what it does.
         loop: The client's event loop.
 
     Attributes:
@@ -113,9 +116,11 @@ class PushLane:
         equipment: Equipment,
         *,
         introducer: Introducer,
+        tally: Tally,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.loop = loop
+        self._tally = tally
         self.gaps = 0
         self._owner = owner
         self._equipment = equipment
@@ -142,6 +147,20 @@ class PushLane:
     def is_ready(self) -> bool:
         """Whether there is a connection."""
         return self._connection is not None and self._connection.is_ready
+
+    @property
+    def misses_messages(self) -> bool:
+        """Whether there are subscriptions, and no connection."""
+        return not self.is_ready and self._subscriptions.has_any
+
+    def statistics(self) -> LaneStatistics:
+        """Return what its connection is doing."""
+        state = None if self._link is None else self._link.state
+        return LaneStatistics(
+            ready=int(state is LinkState.READY),
+            connecting=int(state is LinkState.CONNECTING),
+            waiting=int(state is LinkState.WAITING),
+        )
 
     async def subscribe(self, names: Names, consumer: Consumer, *, timeout: float | None) -> None:
         """Let a consumer have the messages of topics from now on, and wait until they are subscribed.
@@ -428,7 +447,7 @@ class PushLane:
 
     def _open(self) -> None:
         if self._link is None or self._link.has_closed():
-            self._link = Link(self, self._equipment, introducer=self._introducer)
+            self._link = Link(self, self._equipment, introducer=self._introducer, tally=self._tally)
             self._owner.spawn(self._link.run, "push")
 
     def _send(self, request: Request) -> None:
@@ -541,6 +560,7 @@ class PushLane:
 
     def _timeout_error(self, timeout: float, waited: float, consequence: str) -> CommandTimeoutError:
         is_sent = self.is_ready
+        self._tally.timed_out += 1
         state = self._link.state.value if self._link is not None else "not connected"
         diagnosis = TimeoutDiagnosis(
             timeout=timeout,

@@ -18,8 +18,7 @@ from __future__ import annotations
 import math
 from asyncio import get_running_loop
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from aioredis_kit.exceptions import (
     ConnectionLostError,
@@ -28,7 +27,7 @@ from aioredis_kit.exceptions import (
     QueueFullError,
     one_for_each,
 )
-from aioredis_kit.lanes.expiry import expire
+from aioredis_kit.lanes.expiry import Scene, expire
 from aioredis_kit.lanes.sweep import Sweep
 from aioredis_kit.transport.command import Command, Query
 from aioredis_kit.transport.units import Barrier, Pair, Unit
@@ -41,7 +40,10 @@ if TYPE_CHECKING:
 
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import ConnectError
+    from aioredis_kit.lanes.instruments import Instruments
+    from aioredis_kit.lanes.limits import Limits
     from aioredis_kit.lanes.link import Link
+    from aioredis_kit.lanes.owners import QueueOwner
     from aioredis_kit.transport.connection import Connection
     from aioredis_kit.wire.encoder import Payload
 
@@ -55,42 +57,6 @@ _FRESH: Final = 0.001
 command after each reply, a twentieth of his speed."""
 
 
-class QueueOwner(Protocol):
-    """What a queue tells its lane."""
-
-    def happened(self, queue: LinkQueue, event: Event) -> None:
-        """Something happened that listeners may want to know."""
-
-    def given_up(self, queue: LinkQueue, error: ConnectError) -> None:
-        """The reconnect strategy gave up."""
-
-    def disconnected(self, queue: LinkQueue) -> None:
-        """There is no connection any more."""
-
-    def configure(self, queue: LinkQueue, command: Command) -> None:
-        """Do for all other connections what a ``CLIENT SETNAME`` has done for one."""
-
-    def pushed(self, queue: LinkQueue, pushes: list[Any]) -> None:
-        """Pushes were read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a queue may hold, and what it does with more.
-
-    Attributes:
-        commands: How many commands may wait and be in flight.
-        size: Their size, in bytes.
-        raises_when_full: Whether a command beyond that is refused, instead of waiting.
-        holds_offline: Whether commands are taken while there is no connection.
-    """
-
-    commands: int
-    size: int
-    raises_when_full: bool = False
-    holds_offline: bool = True
-
-
 class LinkQueue:
     """The queue in front of one link.
 
@@ -100,9 +66,10 @@ class LinkQueue:
         may_repeat: Whether a command may be sent again whose reply was lost; ``None``: the queue ends with its
             connection, as that of a session does.
         loop: The client's event loop.
-        clock: The client's clock.
+        instruments: What all lanes have. The event loop is watched while commands have deadlines.
 
     Attributes:
+        tally: Counts what becomes of commands.
         loop: The client's event loop.
         link: The link; set once, by the lane, before the first command.
         connection: The connection, while there is one.
@@ -123,9 +90,10 @@ class LinkQueue:
         *,
         may_repeat: Callable[[Command], bool] | None,
         loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
+        instruments: Instruments,
     ) -> None:
         self.loop = loop
+        self.tally = instruments.tally
         self.take: Callable[[Command], object] = self._take_first
         self.has_written = False
         self.shortest_timeout = math.inf
@@ -133,7 +101,9 @@ class LinkQueue:
         self._barriers: set[Barrier] = set()  # not released yet
         self._owner = owner
         self._may_repeat = may_repeat
-        self._clock = clock
+        self._clock = clock = instruments.clock
+        self._watch = instruments.watch
+        self._limits = limits
         self._max_commands = limits.commands
         self._max_bytes = limits.size
         self._raises_when_full = limits.raises_when_full
@@ -143,6 +113,7 @@ class LinkQueue:
         self._waiting: deque[Command] = deque()
         self._waiting_bytes = self._waiting_slots = 0  # counted only where a full queue raises
         self._withdrawn = 0  # commands in `_waiting` whose callers have gone
+        self._backlog_since = 0.0  # since when it has not been empty, on the client's clock
         self.connection: Connection | None = None
         self._line: Connection | None = None  # the connection, while new commands may be written to it
         self._is_paused = False  # the transport's buffer is full
@@ -159,6 +130,20 @@ class LinkQueue:
     def is_ready(self) -> bool:
         """Whether a command issued now is written now, or at the end of this turn of the loop."""
         return self._line is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait to be sent; a pipeline counts once."""
+        return len(self._waiting) - self._withdrawn - len(self._barriers)
+
+    def oldest(self, now: float) -> float:
+        """Return for how long the oldest of them has waited, or at most has, in seconds."""
+        for command in self._waiting:
+            if command.state == UNWRITTEN and not isinstance(command, Barrier):
+                if command.due < math.inf:
+                    return max(now - command.due + (command.options.timeout or 0.0), 0.0)
+                return now - self._backlog_since if command.deadline else 0.0
+        return 0.0
 
     @property
     def is_held(self) -> bool:
@@ -218,7 +203,7 @@ class LinkQueue:
                 self._asked.remove(answer)
                 answer.set_result(query.reply)
 
-        return answer if self.connection.send((Query(payload, answered),), self._clock()) else None
+        return answer if self.connection.ask((Query(payload, answered),), self._clock()) else None
 
     def _take_first(self, command: Command) -> None:
         """Take a command that is not simply one more of this turn of the loop. See ``Command.dispatch``."""
@@ -240,6 +225,8 @@ class LinkQueue:
             connection = self._line
         if connection is None:
             self._check_offline()
+            if not self._waiting:
+                self._backlog_since = now
             self._hold(command, now)
         elif not self._is_flush_due:
             self._is_flush_due = True
@@ -261,6 +248,7 @@ class LinkQueue:
     def _expect(self, deadline: float) -> None:
         if deadline < self._earliest:
             self._earliest = self._sweep.expect(deadline)
+            self._watch.keep(deadline)
 
     def withdrawn(self, command: Command) -> None:
         """See ``transport.command.Lane``. The command is left in the queue until it would be sent."""
@@ -274,10 +262,17 @@ class LinkQueue:
             self._waiting = deque(c for c in self._waiting if c.state == UNWRITTEN)
             self._withdrawn = 0
             self.take = self._take_first
-        self.abandoned()
+        self.tally.maybe_executed += command.was_sent
+        self._look_later()
 
     def abandoned(self) -> None:
         """See ``transport.command.Lane``. Somebody may be going through what is in flight."""
+        self.tally.maybe_executed += 1
+        if self.connection is not None:
+            self.connection.abandoned += 1
+        self._look_later()
+
+    def _look_later(self) -> None:
         if self._drained is not None and not self._drained.done() and not self.loop.is_closed():
             self.loop.call_soon(self._look_at_answers)
 
@@ -362,10 +357,14 @@ class LinkQueue:
                 command.state = UNWRITTEN
                 command.rewind()
                 again.append(command)
+                self.tally.retried += 1
                 self._needs_care |= _is_out_of_the_ordinary(command)
                 self._has_pairs |= type(command) is Pair
             else:
+                self.tally.lost += 1
                 command.fail(_unknown_outcome(error))
+        if not self._waiting:
+            self._backlog_since = self._clock()
         self._waiting.extendleft(reversed(again))
         if self._raises_when_full:
             self._waiting_bytes += sum(command.size for command in again)
@@ -430,8 +429,8 @@ class LinkQueue:
         """Write what waits, as far as the connection and the limits allow."""
         now = self._clock()
         if self._earliest <= now:  # what is late is not sent any more, though the sweep has not come by yet
-            lag = now - self._earliest
-            expire(self._waiting, self.connection, now, lag, state=self.link.state.value, spares_in_flight=True)
+            scene = Scene(self.connection, now, now - self._earliest, self.link.state.value, self._watch)
+            expire(self._waiting, scene, spares_in_flight=True)
         connection, waiting = self.connection, self._waiting
         if connection is None or self._is_paused or self._replaced_for is not None or connection.has_hung_up():
             pass
@@ -443,6 +442,8 @@ class LinkQueue:
                 self._expect(now + self.shortest_timeout)
         else:
             self._write_in_parts(connection, now)
+        if self._waiting and not self._waiting[0].deadline:
+            self._backlog_since = now
         for command in self._waiting:
             self._hold(command, now)
 
@@ -503,30 +504,22 @@ class LinkQueue:
     def _check_room(self, command: Command) -> None:
         if isinstance(command, Unit) and command.previous is not None:
             return  # the rest of what was let in
-        in_flight = in_flight_bytes = 0
+        commands, size = self._waiting_slots, self._waiting_bytes
         if self.connection is not None:
-            in_flight = len(self.connection.in_flight)
-            in_flight_bytes = self.connection.bytes_in_flight
-        commands = self._waiting_slots + in_flight
-        if commands and commands + len(command.slots) > self._max_commands:
-            raise QueueFullError(
-                f"{commands} commands wait or are in flight: commands_queue_max_length is "
-                f"{self._max_commands}; send less at once, or set queue_full='wait'",
-                limit=self._max_commands,
-            )
-        size = self._waiting_bytes + in_flight_bytes
-        command_size = command.size
-        if commands and size + command_size > self._max_bytes:
-            raise QueueFullError(
-                f"{size} bytes wait or are in flight and the command has {command_size}: "
-                f"commands_queue_max_bytes is {self._max_bytes}; send less at once, or set queue_full='wait'",
-                limit=self._max_bytes,
-            )
+            commands += len(self.connection.in_flight)
+            size += self.connection.bytes_in_flight
+        try:
+            self._limits.check_room(commands, size, len(command.slots), command.size)
+        except QueueFullError:
+            self.tally.unsent += 1
+            raise
 
     def _check_offline(self) -> None:
         if self.refusal is not None:
+            self.tally.unsent += 1
             raise one_for_each(self.refusal)
         if not self._holds_offline and self.connection is None:
+            self.tally.unsent += 1
             raise NotConnectedError(
                 f"{self.link.address} is not connected ({self.link.state.value}) and disable_offline_queue is set"
             )
@@ -537,6 +530,9 @@ class LinkQueue:
         self.take = self._take_first
         for command in waiting:
             if command.state == UNWRITTEN:
+                if not isinstance(command, Barrier):
+                    self.tally.lost += command.was_sent
+                    self.tally.unsent += not command.was_sent
                 command.fail(_unknown_outcome(error) if command.was_sent else one_for_each(error))
         self._waiting_bytes = self._waiting_slots = self._withdrawn = 0
 
@@ -577,10 +573,11 @@ class LinkQueue:
         """See ``Sweep``."""
         is_being_handed_over = self.connection is None and self.link.connection is not None
         state = "connecting" if is_being_handed_over else self.link.state.value
-        expired = expire(self._waiting, self.connection, now, lag, state=state)
+        expired = expire(self._waiting, Scene(self.connection, now, lag, state, self._watch))
         if expired.is_stalled:
             self.link.probe()
         self._earliest = expired.earliest
+        self._watch.keep(expired.earliest)
         return expired.earliest
 
 

@@ -16,8 +16,10 @@ from redis.crc import key_slot
 
 from aioredis_kit.events import Failed, Ready, Reauthenticated, Reconnecting
 from aioredis_kit.exceptions import ConnectionLostError, KitError, NotConnectedError
+from aioredis_kit.lanes.limits import Limits
 from aioredis_kit.lanes.link import LinkState
-from aioredis_kit.lanes.queue import Limits, LinkQueue
+from aioredis_kit.lanes.queue import LinkQueue
+from aioredis_kit.statistics import LaneStatistics
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.events import Event
     from aioredis_kit.exceptions import ConnectError
+    from aioredis_kit.lanes.instruments import Instruments
     from aioredis_kit.lanes.link import Link
     from aioredis_kit.options import Options
     from aioredis_kit.policy.commands import Argument, Arguments, CommandTable
@@ -77,7 +80,7 @@ class SharedLane:
         make_link: Makes a link for a queue.
         to_bytes: Encodes a key.
         loop: The client's event loop.
-        clock: The client's clock.
+        instruments: What all lanes have.
 
     Attributes:
         queues: The links' queues.
@@ -94,7 +97,7 @@ class SharedLane:
         make_link: Callable[[LinkQueue], Link],
         to_bytes: Callable[[Argument], bytes],
         loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
+        instruments: Instruments,
     ) -> None:
         count = options.connections
         limits = Limits(
@@ -106,7 +109,7 @@ class SharedLane:
         self._owner = owner
         self._holds_offline = limits.holds_offline
         self.queues = tuple(
-            LinkQueue(self, limits, may_repeat=may_repeat, loop=loop, clock=clock) for _ in range(count)
+            LinkQueue(self, limits, may_repeat=may_repeat, loop=loop, instruments=instruments) for _ in range(count)
         )
         for queue in self.queues:
             queue.link = make_link(queue)
@@ -128,6 +131,15 @@ class SharedLane:
     def is_connected(self) -> bool:
         """Whether there is any connection."""
         return any(queue.connection is not None for queue in self.queues)
+
+    def statistics(self) -> LaneStatistics:
+        """Return what its connections are doing."""
+        states = [queue.link.state for queue in self.queues]
+        return LaneStatistics(
+            ready=states.count(LinkState.READY),
+            connecting=states.count(LinkState.CONNECTING),
+            waiting=states.count(LinkState.WAITING),
+        )
 
     def expect_timeout(self, shortest: float) -> None:
         """Know the shortest time-out that commands have from now on, in seconds."""

@@ -154,6 +154,11 @@ class Subscriptions(Generic[ConsumerT]):
     def __bool__(self) -> bool:
         return any(topic.is_wanted for _, _, topic in self._all())
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anybody wants any topic."""
+        return any(topic.is_wanted for topics in self.topics.values() for topic in topics.values())
+
     def has(self, kind: Kind, name: bytes, consumer: ConsumerT) -> bool:
         """Whether a consumer wants a topic."""
         topic = self.topics[kind].get(name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.options import CommandOptions
+    from aioredis_kit.transport.tally import Tally
     from aioredis_kit.wire.encoder import Argument, Payload
 
 
@@ -55,10 +56,12 @@ class Lane(Taker, Protocol):
     Attributes:
         has_written: Whether the server has ever obeyed a write.
         holds: How many times commands were held back, to change what connections are to be.
+        tally: Counts what becomes of commands.
     """
 
     has_written: bool
     holds: int
+    tally: Tally
 
     @property
     def is_held(self) -> bool:
@@ -198,6 +201,7 @@ class Command(Slot):
         """Stop waiting because the task is cancelled. The reply, if one is due, is read and dropped."""
         if self.state > IN_FLIGHT:
             return False
+        self.lane.tally.cancelled += 1
         self.fail(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
         return True
 

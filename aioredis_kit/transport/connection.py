@@ -23,16 +23,19 @@ from aioredis_kit.exceptions import (
 )
 from aioredis_kit.transport.command import Query
 from aioredis_kit.transport.protocol import ConnectionProtocol
+from aioredis_kit.transport.tcp import unacknowledged_for
 from aioredis_kit.wire.handshake import Handshake, Introduction, Progress
+from aioredis_kit.wire.inflight import DONE
 from aioredis_kit.wire.machine import Machine, Mode, State
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from aioredis_kit.credentials import Credentials
     from aioredis_kit.exceptions import KitError
     from aioredis_kit.transport.dial import Dialler
+    from aioredis_kit.transport.tally import Tally, Traffic
     from aioredis_kit.wire.encoder import Encoder
     from aioredis_kit.wire.inflight import Slot
 
@@ -80,6 +83,8 @@ class Connection:
         ended: Done when it has ended.
         client_id: Its number at the server, as far as that was told.
         writes: How many times it wrote to the transport.
+        not_serving: The word with which the server said in the handshake that it does not serve yet; else empty.
+        abandoned: How many commands were abandoned on it, whether their replies have come or not.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Connection:
         encoder: Encoder,
         *,
         clock: Callable[[], float],
+        tally: Tally,
     ) -> None:
         self.address = str(dialler.address)
         self.protocol = 0
@@ -97,12 +103,19 @@ class Connection:
         self.credentials: Credentials | None = None
         self.client_id: int | None = None
         self.writes = 0
+        self.not_serving = ""
+        self.abandoned = 0
         self.in_flight: deque[Slot] = machine.in_flight
         self._owner = owner
         self._dialler = dialler
         self._machine = machine
         self._encoder = encoder
         self._clock = clock
+        self._tally = tally
+        self._own: list[Query] = []  # of the client's own commands those that may be in flight
+        self._own_sent = 0
+        self._pushes = 0
+        self._errors_before = 0  # in the handshake
         self._loop = asyncio.get_running_loop()
         self._shell: ConnectionProtocol | None = None
         self._transport: asyncio.Transport  # there when the shell is
@@ -111,6 +124,7 @@ class Connection:
         self._failure: KitError | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._closed = self._loop.create_future()  # the socket is closed
+        tally.connections.add(self)
 
     @property
     def last_read(self) -> float:
@@ -126,6 +140,37 @@ class Connection:
     def bytes_in_flight(self) -> int:
         """The size of the commands in flight."""
         return self._machine.bytes_in_flight
+
+    @property
+    def replies_read(self) -> int:
+        """How many slots were answered."""
+        return self._machine.answered
+
+    @property
+    def abandoned_in_flight(self) -> int:
+        """How many of the commands in flight nobody waits for any more."""
+        return self.abandoned - self._machine.dropped
+
+    def unacknowledged_for(self) -> float | None:
+        """For how long the peer's machine has acknowledged nothing of what was sent to it.
+
+        Returns:
+            Seconds; 0 if it has acknowledged everything; ``None`` where the system does not tell.
+        """
+        return unacknowledged_for(self._transport.get_extra_info("socket"))
+
+    def add_to(self, traffic: Traffic) -> None:
+        """Add what it has carried. The client's own commands don't count as answered, nor what a subscriber sends."""
+        machine = self._machine
+        traffic.writes += self.writes
+        traffic.bytes_written += machine.bytes_sent
+        traffic.bytes_read += self.bytes_read
+        traffic.pushes += self._pushes
+        if machine.mode is Mode.REPLIES:
+            own = self._own_sent - sum(query.state != DONE for query in self._own)
+            traffic.answered += machine.answered - machine.dropped - own
+            traffic.errors += machine.errors - self._errors_before
+            traffic.dropped_replies += machine.dropped
 
     @property
     def failure(self) -> KitError | None:
@@ -187,6 +232,7 @@ class Connection:
                 await self._dial(timeout)
                 await self._shake_hands(introduction, limit, timeout)
             self._machine.move_to(State.READY)
+            self._errors_before = self._machine.errors
         except BaseException as error:  # cancelled too: nobody else would close the socket
             self._end(ConnectionLostError("the connection attempt failed", address=self.address))
             if isinstance(error, TimeoutError) and limit.expired():
@@ -215,6 +261,13 @@ class Connection:
             self._poll.register(self._transport.get_extra_info("socket").fileno(), _HANGING_UP)
         return bool(self._poll.poll(0))
 
+    def ask(self, queries: Sequence[Query], now: float) -> bool:
+        """Write commands of the client's own. See ``send``."""
+        self._own = [query for query in self._own if query.state != DONE]
+        self._own += queries
+        self._own_sent += len(queries)
+        return self.send(queries, now)
+
     def send(self, slots: Iterable[Slot], now: float) -> bool:
         """Write commands, in this order, in one go. Those whose callers have gone are left out.
 
@@ -229,7 +282,7 @@ class Connection:
             self.hung_up(None)
             return False
         try:
-            data = self._machine.send(slots, (now, self.bytes_read))
+            data = self._machine.send(slots, (now, self.bytes_read, self._machine.answered))
         except BaseException as error:  # no memory, or an interrupt: some are in flight that were never written
             self.hung_up(error)
             raise
@@ -303,6 +356,7 @@ class Connection:
     def pushed(self) -> None:
         """See ``ProtocolOwner``."""
         pushes, self._machine.pushes = self._machine.pushes, []
+        self._pushes += len(pushes)
         self._owner.pushed(pushes)
 
     def writable_changed(self, *, is_writable: bool) -> None:
@@ -326,12 +380,14 @@ class Connection:
         while True:
             match handshake.receive(await self._ask(handshake)):
                 case Progress.DONE:
+                    self.not_serving = ""
                     self.protocol = handshake.protocol
                     self.introduction = introduction
                     self.credentials = introduction.credentials
                     self.client_id = handshake.client_id
                     return
                 case Progress.ASK_LATER:
+                    self.not_serving = handshake.not_serving
                     limit.reschedule(self._loop.time() + LOADING_PAUSE + timeout)
                     await asyncio.sleep(LOADING_PAUSE)
                 case Progress.ASK_NOW:
@@ -346,7 +402,7 @@ class Connection:
             self._finish_round()
         elif self._transport.is_closing() or self.has_hung_up():
             pass  # the loop is about to say why: writing would put its own error before that, a TLS alert perhaps
-        elif not self.send(queries, self._clock()):
+        elif not self.ask(queries, self._clock()):
             self._finish_round()
         await finished
         self._round = None
@@ -375,6 +431,7 @@ class Connection:
         was_open = self._machine.state is not State.HANDSHAKING and self.protocol != 0
         is_awaited = was_open and bool(self._machine.in_flight)
         unanswered = self._machine.unanswered()
+        self._tally.note_end(self)
         if self._shell is not None:
             if is_awaited:
                 self._discard_unsent()

@@ -78,7 +78,7 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_begun", "_has_text", "_last", "_most_elements", "_names", "_reader", "_skipper"),
+        *("_begun", "_errors", "_has_text", "_last", "_most_elements", "_names", "_reader", "_skipper"),
         *("has_data", "in_push", "promised", "read"),
     )
 
@@ -91,9 +91,10 @@ class Decoder:
         most_bytes: int | None = None,
     ) -> None:
         self._names = (encoding, errors)
+        self._errors = _ErrorReplies(error_reply)
         self._reader = hiredis.Reader(
             protocolError=FramingError,
-            replyError=error_reply,
+            replyError=self._errors,
             encoding=encoding,
             errors=errors,
             notEnoughData=NOT_ENOUGH,
@@ -107,6 +108,11 @@ class Decoder:
         self._begun = b""  # a mark and the digits behind it, while more of those may come
         self._most_elements = math.inf if most_bytes is None else most_bytes // _LEAST_ELEMENT
         self.promised: float = 0
+
+    @property
+    def errors(self) -> int:
+        """How many error replies were read, those within others included."""
+        return self._errors.count
 
     def pieces(self, data: bytes, *, marks_pushes: bool = True) -> Iterable[bytes]:
         """Split what came so that each push begins a piece, and leave attributes out.
@@ -209,3 +215,17 @@ class Decoder:
             return len(data)
         self._skipper = None
         return end
+
+
+class _ErrorReplies:
+    """Makes the exceptions that stand for error replies, and counts them. It refers to nothing of its reader."""
+
+    __slots__ = ("_make", "count")
+
+    def __init__(self, make: Callable[[str], Exception]) -> None:
+        self._make = make
+        self.count = 0
+
+    def __call__(self, text: str) -> Exception:
+        self.count += 1
+        return self._make(text)

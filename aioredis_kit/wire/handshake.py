@@ -83,6 +83,7 @@ class Handshake:
         protocol: The protocol that is, or was, agreed on.
         client_id: The connection's number at the server, as far as that was told.
         steps: The commands of the present round, to be sent in one write.
+        not_serving: The word with which the server said, in the latest round, that it does not serve yet; else empty.
     """
 
     def __init__(self, introduction: Introduction, *, address: str, is_reset: bool = False) -> None:
@@ -98,6 +99,7 @@ class Handshake:
         self._address = address
         self.protocol = introduction.protocol or 3
         self.client_id: int | None = None
+        self.not_serving = ""
         self.steps = self._first_round()
 
     def receive(self, replies: Sequence[Any]) -> Progress:
@@ -107,6 +109,7 @@ class Handshake:
             AuthenticationFailedError: The credentials were refused, or are needed and missing.
             HandshakeError: Another required step was refused.
         """
+        self.not_serving = ""
         for position, (step, reply) in enumerate(zip(self.steps, replies, strict=True)):
             if not isinstance(reply, Exception):
                 self._note_id(step, reply)
@@ -116,6 +119,7 @@ class Handshake:
             code = error_code(reply)
             if code in NOT_SERVING:
                 self.steps = self.steps[position:]
+                self.not_serving = code
                 return Progress.ASK_LATER
             if step.name == "HELLO" and self.protocol == 3 and self._may_fall_back and _is_unknown(reply):
                 self.protocol = 2

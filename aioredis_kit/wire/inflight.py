@@ -44,7 +44,7 @@ class Slot:
         state: One of the states above. Plain ints in their order, as they are compared for every command:
             past ``IN_FLIGHT`` nobody waits any more.
         written: The moment at which it was handed to the transport: the time, and how many bytes had been
-            read on its connection by then. Set by the machine.
+            read and how many slots answered on its connection by then. Set by the machine.
         reply: The reply, or the exception instance that takes its place; set once it is done.
     """
 
@@ -52,7 +52,7 @@ class Slot:
 
     payload: Payload
     reply: Any
-    written: tuple[float, int]
+    written: tuple[float, int, int]
 
     def __init__(self, payload: Payload, *, decode: bool) -> None:
         self.payload = payload

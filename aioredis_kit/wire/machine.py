@@ -26,7 +26,7 @@ from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH, TooLargeError
 from aioredis_kit.wire.encoder import join, size_of
 from aioredis_kit.wire.handshake import cut_quoted
-from aioredis_kit.wire.inflight import DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
+from aioredis_kit.wire.inflight import ABANDONED, DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,17 +87,22 @@ class Machine:
         pushes: Push frames read and not yet taken by the shell, in order.
         in_flight: The slots that wait for their replies, the oldest first.
         mode: See ``Mode``.
+        bytes_sent: The size of all that was put in flight.
+        dropped: How many replies came when their callers had gone.
     """
 
     __slots__ = (
-        "_bytes_in_flight",
+        "_bytes_answered",
         "_decode",
         "_decoder",
+        "_lost",
         "_most_bytes",
         "_odd",
         "_sent",
         "_unfinished",
         "_writes",
+        "bytes_sent",
+        "dropped",
         "failure",
         "in_flight",
         "mode",
@@ -126,13 +131,26 @@ class Machine:
         self.in_flight: deque[Slot] = deque()
         self._sent = 0  # slots, ever
         self._writes: deque[tuple[int, int]] = deque()  # for each: slots sent up to its end, and its bytes
-        self._bytes_in_flight = 0
+        self._lost = 0  # slots that will not be answered any more
+        self.bytes_sent = 0
+        self._bytes_answered = 0
+        self.dropped = 0
 
     @property
     def bytes_in_flight(self) -> int:
         """The size of what is in flight. A write counts until its last command is answered."""
         self._forget_answered()
-        return self._bytes_in_flight
+        return self.bytes_sent - self._bytes_answered
+
+    @property
+    def answered(self) -> int:
+        """How many slots were answered, ever."""
+        return self._sent - self._lost - len(self.in_flight)
+
+    @property
+    def errors(self) -> int:
+        """How many error replies came, those within others included."""
+        return self._decoder.errors
 
     def move_to(self, state: State) -> None:
         """Go to another state.
@@ -146,7 +164,7 @@ class Machine:
             raise RuntimeError(f"a connection can't go from {self.state.value} to {state.value}")
         self.state = state
 
-    def send(self, slots: Iterable[Slot], moment: tuple[float, int]) -> Payload:
+    def send(self, slots: Iterable[Slot], moment: tuple[float, int, int]) -> Payload:
         """Put slots in flight, in this order, and return what to write for them.
 
         Slots whose callers have gone are left out, so there may be nothing to write.
@@ -178,7 +196,7 @@ class Machine:
         if data:
             size = size_of(data)
             self._sent += len(payloads)
-            self._bytes_in_flight += size
+            self.bytes_sent += size
             self._writes.append((self._sent, size))
         return data
 
@@ -216,6 +234,7 @@ class Machine:
         """End; return the slots that were sent, still have a caller, and will get no reply."""
         self.move_to(State.CLOSED)
         slots = [slot for slot in self.in_flight if slot.state == IN_FLIGHT]
+        self._lost = len(self.in_flight)
         self.in_flight.clear()
         return slots
 
@@ -253,6 +272,8 @@ class Machine:
                 answered.append(slot)
             elif slot.state == SILENT:
                 slot.reply = reply
+            elif slot.state == ABANDONED:
+                self.dropped += 1
 
     def _read_push(self) -> bool:
         """Read the push that comes next; tell whether it is whole."""
@@ -287,6 +308,8 @@ class Machine:
                 answered.append(slot)
             elif slot.state == SILENT:
                 slot.reply = reply
+            elif slot.state == ABANDONED:
+                self.dropped += 1
 
     def _receive_subscribed(self, data: bytes, answered: list[Slot]) -> None:
         """Take bytes of a subscriber's connection: pushes, most of all."""
@@ -367,7 +390,7 @@ class Machine:
         """Forget the writes whose last command was answered."""
         answered = self._sent - len(self.in_flight)
         while self._writes and self._writes[0][0] <= answered:
-            self._bytes_in_flight -= self._writes.popleft()[1]
+            self._bytes_answered += self._writes.popleft()[1]
 
     def _break(self, error: FramingError) -> None:
         self.failure = error

@@ -5,6 +5,7 @@ import math
 
 from aioredis_kit.options import CommandOptions
 from aioredis_kit.transport.command import new_command, wait, wake
+from aioredis_kit.transport.tally import Tally
 from aioredis_kit.wire.inflight import DONE, IN_FLIGHT
 
 OPTIONS = CommandOptions(timeout=5.0, decode_responses=False, retry_unanswered="never")
@@ -15,6 +16,7 @@ class Lane:
 
     def __init__(self):
         self.told = []
+        self.tally = Tally()
 
     def withdrawn(self, command):
         self.told.append(command)
@@ -31,7 +33,7 @@ def make_command(*, is_sent=True):
     command.lane = Lane()
     if is_sent:
         command.state = IN_FLIGHT
-        command.written = (0.0, 0)
+        command.written = (0.0, 0, 0)
     return command
 
 

@@ -48,7 +48,7 @@ def make(loop, count=3, **kwargs):
 def write(unit, now=100.0):
     """Do what the machine does when it puts the slots in flight."""
     for slot in unit.slots:
-        slot.written = (now, 0)
+        slot.written = (now, 0, 0)
         if slot.state == UNWRITTEN:
             slot.state = IN_FLIGHT
 

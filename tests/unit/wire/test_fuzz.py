@@ -150,7 +150,7 @@ def play(chunks, *, decode, mode):
     machine.move_to(State.READY)
     machine.mode = mode
     slots = [Slot(b"<%d>" % number, decode=decode if number % 3 else not decode) for number in range(IN_FLIGHT)]
-    machine.send(slots, (0.0, 0))
+    machine.send(slots, (0.0, 0, 0))
     answered = []
     for chunk in chunks:
         answered += machine.receive_data(chunk)

@@ -18,7 +18,7 @@ from aioredis_kit.wire.machine import TRANSITIONS, Machine, Mode, State
 
 pins = pytest.mark.pins
 
-MOMENT = (12.5, 340)
+MOMENT = (12.5, 340, 7)
 
 
 def make_machine(state=State.READY, *, decode=False):

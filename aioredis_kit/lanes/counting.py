@@ -1,0 +1,85 @@
+"""Makes the statistics of an endpoint of what its lanes know. All of it is done when somebody asks, and only then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aioredis_kit.statistics import (
+    CommandStatistics,
+    ConnectionStatistics,
+    LatencyStatistics,
+    QueueStatistics,
+    Statistics,
+)
+
+if TYPE_CHECKING:
+    from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.transport.tally import Tally, Traffic
+
+
+def statistics_of(endpoint: Endpoint) -> Statistics:
+    """Return what an endpoint has done and is doing, without its tokens and its cache."""
+    tally = endpoint.tally
+    traffic = tally.traffic()
+    return Statistics(
+        commands=_commands(tally, traffic),
+        queue=_queue(endpoint),
+        connections=ConnectionStatistics(
+            shared=endpoint.shared.statistics(),
+            dedicated=endpoint.dedicated.statistics(),
+            push=endpoint.push.statistics(),
+            opened=tally.opened,
+            reconnects=tally.reconnects,
+            losses=tally.losses,
+            failures=tally.failures,
+            latest_loss=tally.latest_loss,
+            lease_timeouts=tally.lease_timeouts,
+        ),
+        latency=LatencyStatistics(
+            pings=tally.pings,
+            total=tally.total_latency,
+            latest=tally.latest_latency,
+            longest=tally.longest_latency,
+        ),
+        loop_lag=endpoint.watch.statistics(),
+        socket_writes=traffic.writes,
+        bytes_written=traffic.bytes_written,
+        bytes_read=traffic.bytes_read,
+        pushes=traffic.pushes,
+        gaps=endpoint.push.gaps,
+        orphaned_replies=endpoint.dedicated.orphaned_replies,
+        unknown_outcomes=endpoint.dedicated.unknown_outcomes,
+    )
+
+
+def _commands(tally: Tally, traffic: Traffic) -> CommandStatistics:
+    return CommandStatistics(
+        answered=traffic.answered - tally.reissued,
+        errors=traffic.errors,
+        timed_out=tally.timed_out,
+        cancelled=tally.cancelled,
+        lost=tally.lost,
+        unsent=tally.unsent,
+        maybe_executed=tally.maybe_executed,
+        retried=tally.retried + tally.reissued,
+        dropped_replies=traffic.dropped_replies,
+    )
+
+
+def _queue(endpoint: Endpoint) -> QueueStatistics:
+    now = endpoint.clock()
+    shared = endpoint.shared.queues
+    queues = [*shared, *endpoint.dedicated.queues]
+    connections = [queue.connection for queue in queues if queue.connection is not None]
+    oldest_written = [
+        queue.connection.in_flight[0].written[0] for queue in shared if queue.connection and queue.connection.in_flight
+    ]
+    return QueueStatistics(
+        waiting=sum(queue.waiting for queue in queues),
+        oldest=max(queue.oldest(now) for queue in queues),
+        in_flight=sum(len(connection.in_flight) for connection in connections),
+        oldest_in_flight=max(now - min(oldest_written, default=now), 0.0),
+        bytes_in_flight=sum(connection.bytes_in_flight for connection in connections if connection.in_flight),
+        abandoned=sum(connection.abandoned_in_flight for connection in connections),
+        waiting_for_lease=endpoint.dedicated.waiting,
+    )
