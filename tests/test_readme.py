@@ -24,7 +24,7 @@ import yaml
 from starlette.testclient import TestClient
 
 import aioredis_kit
-from aioredis_kit import CacheOptions, ConfigurationError, pytest_plugin, spellings
+from aioredis_kit import CacheOptions, ConfigurationError, TimeoutCause, pytest_plugin, spellings
 from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.integrations.starlette import UNAVAILABLE
@@ -292,6 +292,10 @@ def test_the_options_are_those_of_the_code():
         for field in dataclasses.fields(Options)
         if "kind" in field.metadata
     }
+
+
+def test_the_causes_of_time_outs_are_those_of_the_code():
+    assert {name.strip("`") for name, _ in table("Health and statistics")} == {each.name for each in TimeoutCause}
 
 
 def test_redis_pys_options_are_those_of_the_code():
