@@ -60,13 +60,34 @@ RUN_BY = {
     "uv run lint-imports": (".ci/run", "uv run lint-imports"),
     "uv run pytest --long": (".ci/run", "uv run pytest -q --long tests"),
     "uv run pytest --aioredis-kit-server=/usr/bin/redis-server": (".ci/run", "--aioredis-kit-server="),
-    "uv run pytest --long tests/unit/wire/test_fuzz.py": (".ci/run", "tests/unit/wire/test_fuzz.py"),
+    "AIOREDIS_KIT_FUZZ_EXAMPLES=200000 uv run pytest --long tests/unit/wire/test_fuzz.py": (
+        ".ci/run",
+        "tests/unit/wire/test_fuzz.py",
+    ),
+    "uv run --group bench pytest --long tests/chaos/test_peer_failures.py": (
+        ".ci/run",
+        "uv run --group bench pytest -q --long tests/chaos/test_peer_failures.py",
+    ),
     "uv run --group bench python -m tests.benchmarks": (
         "tests/server/test_benchmarks_run.py",
         '"-m", "tests.benchmarks"',
     ),
-    "uv run python -m tests.chaos --seeds 100": ("tests/chaos/test_seeds.py", "tests.chaos"),
+    "uv run python -m tests.chaos --seeds 500": ("tests/chaos/test_seeds.py", "tests.chaos"),
+    "uv run python -m tests.chaos --network --seeds 150 --seconds 1.5": ("tests/chaos/test_network.py", "tests.chaos"),
     "uv run python -m tests.chaos --soak 60": ("tests/chaos/test_soak.py", "tests.chaos"),
+    'CACHE_URI="redis://localhost?command_timeout=1" uv run examples/fastapi_service.py': (
+        "tests/server/test_service_examples.py",
+        "fastapi_service.py",
+    ),
+    "JOBS_URI=redis://localhost uv run examples/worker.py": ("tests/server/test_worker_examples.py", "worker.py"),
+    "REDIS_URL=redis://localhost uv run examples/arq_worker.py": (
+        "tests/server/test_worker_examples.py",
+        "arq_worker.py",
+    ),
+    "REDIS_URL=redis://localhost uv run taskiq worker examples.taskiq_worker:broker --workers 1": (
+        "tests/server/test_worker_examples.py",
+        "taskiq_worker:broker",
+    ),
     "bash .ci/run": (".ci/run", "What CI runs"),
 }
 """For each command: which file runs it, in sizes and against servers of its own, and words that show that it does."""
@@ -340,7 +361,11 @@ def test_the_options_of_the_plugin_are_those_of_the_plugin():
 
 
 def test_the_examples_are_those_in_the_folder():
-    shown = {re.fullmatch(r"\[`(.+)`\]\(examples/\1\)", name)[1] for name, _ in table("Examples")}
+    shown = {
+        re.fullmatch(r"\[`(.+)`\]\(examples/\1\)", name)[1]
+        for names, _ in table("Examples")
+        for name in names.split(", ")
+    }
     assert shown == {path.name for path in (ROOT / "examples").glob("*.py")} - {"quickstart.py"}
 
 

@@ -108,6 +108,7 @@ async def test_many_threads_at_once(clients):
     assert len(set(made)) == 4
 
 
+@pytest.mark.leaves_redis_clients_open(reason="that is what it is about")
 async def test_an_event_loop_that_was_closed_is_forgotten(clients):
     made = []
 
