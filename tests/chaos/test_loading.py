@@ -17,6 +17,8 @@ from aioredis_kit import CommandTimeoutError, create_client
 from aioredis_kit.testing import RedisServer
 from aioredis_kit.testing.probe import Probe
 
+pytestmark = pytest.mark.only_long
+
 KEYS = 1000
 
 

@@ -21,6 +21,8 @@ from aioredis_kit import (
 )
 from aioredis_kit.testing import FaultProxy, RedisServer
 
+pytestmark = pytest.mark.only_long
+
 TOLERANCE = 0.1
 """Seconds by which a bound may be missed: deadlines are noticed up to 50 ms late, and the machine is shared."""
 

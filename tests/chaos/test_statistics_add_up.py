@@ -53,9 +53,9 @@ async def test_every_command_is_in_one_number(redis_server, options, is_long):
             proxy.heal()
         commands = client.statistics().commands
     assert told.total() - told["maybe_executed"] == rounds * callers
-    assert (commands.timed_out, commands.lost, commands.unsent) == (told["timed_out"], told["lost"], told["unsent"])
-    # Who is cancelled in the moment in which the reply is read does not get it, though it has come.
-    assert commands.answered + commands.cancelled == told["answered"] + told["cancelled"]
-    assert commands.answered >= told["answered"]
+    # Who is cancelled in the moment in which the reply is read does not get it, though it has come; nor an error.
+    counted = {name: getattr(commands, name) for name in ("answered", "timed_out", "lost", "unsent")}
+    assert all(number >= told[name] for name, number in counted.items())
+    assert sum(counted.values()) + commands.cancelled == rounds * callers
     assert commands.maybe_executed >= told["maybe_executed"]  # and those that were cancelled in flight
     assert commands.maybe_executed <= told["maybe_executed"] + told["cancelled"]

@@ -32,6 +32,8 @@ from tests.support.identity import REFUSE, MachineIdentity, TokenEndpoint, jwt
 from tests.support.observing import EventRecord, until
 from tests.support.token_load import CALLERS, Feed, Load, TokenService
 
+pytestmark = pytest.mark.only_long
+
 
 def body(token, expires_on):
     """What an endpoint answers that thinks that all is well."""

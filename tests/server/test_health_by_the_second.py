@@ -16,6 +16,8 @@ from aioredis_kit.testing import RedisServer
 from aioredis_kit.transport.tasks import in_thread
 from tests.support.observing import until
 
+pytestmark = pytest.mark.only_long
+
 TIMEOUT = 0.3
 OPTIONS = {"command_timeout": 2, "ping_timeout": 1, "reconnect_strategy": 0.05, "connect_timeout": 1}
 LATE = 0.25
