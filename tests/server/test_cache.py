@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from aioredis_kit import CacheOptions, create_client
+from aioredis_kit import CacheOptions, ClientSideCache, create_client
 from aioredis_kit.exceptions import HandshakeError
 from aioredis_kit.testing import RedisServer
 from tests.support.comparing import COMBINATIONS, assert_same, both, in_pipeline, name_of
@@ -218,3 +218,15 @@ async def test_a_server_that_is_killed():
             await until(lambda: client.client_side_cache.stats().entries == 0)
             server.start()
             assert await client.get("k") is None
+
+
+async def test_the_same_text_in_another_encoding_is_another_key(redis_server):
+    cache = ClientSideCache()
+    async with (
+        create_client(redis_server.url, client_side_cache=cache) as client,
+        create_client(redis_server.url, client_side_cache=cache, encoding="latin-1") as other,
+    ):
+        await client.mset({"é".encode(): "of UTF-8", "é".encode("latin-1"): "of Latin 1"})
+        for _ in range(2):
+            assert (await client.get("é"), await other.get("é")) == (b"of UTF-8", b"of Latin 1")
+        assert cache.stats().hits == 2
