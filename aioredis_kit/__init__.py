@@ -38,14 +38,19 @@ if TYPE_CHECKING:
         TokenRenewalError,
     )
     from aioredis_kit.health import Concern, Health
+    from aioredis_kit.hooks import Call, CommandHook
     from aioredis_kit.lanes.providers import TokenCredentials
     from aioredis_kit.options import TLSOptions
     from aioredis_kit.pubsub.message import Message
     from aioredis_kit.pubsub.subscription import Subscription
+    from aioredis_kit.slow_commands import SlowCommandLog
     from aioredis_kit.statistics import Statistics
 
 _MODULES = {
     "CacheOptions": "cache.options",
+    "Call": "hooks",
+    "CommandHook": "hooks",
+    "SlowCommandLog": "slow_commands",
     "CacheStatistics": "cache.statistics",
     "ClientSideCache": "cache.store",
     "ClientRegistry": "config.registry",
@@ -91,10 +96,12 @@ __all__ = [  # the names are all strings
     "AuthenticationFailedError",
     "CacheOptions",
     "CacheStatistics",
+    "Call",
     "ClientClosedError",
     "ClientRegistry",
     "ClientSideCache",
     "ClientState",
+    "CommandHook",
     "CommandTimeoutError",
     "Concern",
     "ConfigurationError",
@@ -114,6 +121,7 @@ __all__ = [  # the names are all strings
     "ReconnectStrategyError",
     "RedisClient",
     "ReplyProtocolError",
+    "SlowCommandLog",
     "Statistics",
     "Subscription",
     "TLSOptions",

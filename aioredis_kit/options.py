@@ -21,6 +21,7 @@ from aioredis_kit.cache.store import ClientSideCache
 from aioredis_kit.credentials import Credentials
 from aioredis_kit.dialects import counterpart
 from aioredis_kit.exceptions import ConfigurationError
+from aioredis_kit.hooks import CommandHook
 from aioredis_kit.kinds import (
     ENCODING,
     ENCODING_ERRORS,
@@ -123,6 +124,16 @@ def _read_cache(given: object) -> object:
 
 
 _CACHE: Final = Kind("CacheOptions, a ClientSideCache or None", _read_cache)
+
+
+def _read_hooks(given: Any) -> tuple[CommandHook, ...]:
+    hooks = () if given is None else (given,) if isinstance(given, CommandHook) else tuple(given)
+    if not all(isinstance(each, CommandHook) for each in hooks):
+        raise TypeError
+    return hooks
+
+
+_HOOKS: Final = Kind("CommandHook objects, one or a list of them", _read_hooks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +242,9 @@ class Options:
     )
     emit_invalidate: bool = field(
         default=False, metadata=reads(FLAG, "Whether changes of keys are told by the event invalidate.")
+    )
+    hooks: tuple[CommandHook, ...] = field(
+        default=(), metadata=reads(_HOOKS, "Who is told of each command, before it is sent and when it has ended.")
     )
     ignored: tuple[str, ...] = ()
     """The names of options that were given, were accepted, and have no effect."""

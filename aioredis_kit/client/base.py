@@ -28,6 +28,7 @@ from aioredis_kit.client.issuing import Issuer
 from aioredis_kit.client.lenses import Caching
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
+from aioredis_kit.client.observed import ClientOrigin, observation_of
 from aioredis_kit.events import Event, Invalidated, Ready
 from aioredis_kit.exceptions import (
     ClientClosedError,
@@ -82,6 +83,8 @@ class ClientCore(Issuer):
         listeners: The listeners of its events.
         listening: The listeners of messages, if there ever was one.
         caching: What it does with its cache, if it has one.
+        origin: The client as its hooks see it.
+        observation: Tells hooks of calls, if one wants to be told.
     """
 
     lane: Taker
@@ -100,6 +103,10 @@ class ClientCore(Issuer):
         self._closing: asyncio.Future[None] | None = None
         self._end_cause: KitError | None = None  # why it was terminated
         self._has_fallen_back = False  # to RESP2, and said so
+        self.origin = ClientOrigin(self)
+        self.observation = observation_of(self)
+        for hook in equipment.options.hooks:
+            hook.attached(self.origin)
         if witness.present is not None:
             witness.present.made(self)
 

@@ -77,37 +77,33 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         )
         keeper = _Keeper(core)
         self._attach(core, plans, options.command, keeper)
-        self._use_cache(is_wanted=core.caching is not None and not core.caching.is_optin, ttl=None)
+        self._use_stages(reads=core.caching is not None and not core.caching.is_optin, ttl=None)
         if options.single_connection_client:
             # The session refers to a view of its own: one to this client would keep it from being collected.
             view = object.__new__(RedisClient)
             view._attach(core, plans, options.command, keeper)  # its own class
             self._use(SingleConnection.begin_on(view, core, renews=True))
 
-    def _use_cache(self, *, is_wanted: bool, ttl: float | None) -> None:
-        """Answer reads from the cache, if there is one; in any case end what is cached of the keys that are written.
+    def _use_stages(self, *, reads: bool, ttl: float | None) -> None:
+        """Put before the commands what comes before them: the cache, if there is one, and around it the hooks.
+
+        In any case what is cached ends of the keys that are written.
 
         Args:
-            is_wanted: Whether reads are cached.
+            reads: Whether reads are cached.
             ttl: How long replies are kept at most, in seconds; ``None``: as the cache wants it.
         """
         if self._core.caching is None:
+            self._be_observed()
             return
-        # The stage refers to a view of its own: one to this client would keep it from being collected.
-        view = object.__new__(RedisClient)
-        view._attach(self._core, self._plans, self._options, self._keeper)  # its own class
-        self.cached_commands = CachedCommands(view, self._core.caching, reads=is_wanted, ttl=ttl)
+        self.cached_commands = CachedCommands(self._twin(), self._core.caching, reads=reads, ttl=ttl)
         self._take_commands(self.cached_commands.execute, self.cached_commands.execute)
-
-    def _take_commands(self, execute: Any, command: Any) -> None:
-        """Issue all commands by something else, unless a subclass takes them."""
-        self._execute = execute  # type: ignore[method-assign]
-        if type(self)._command is CommandClient._command:  # noqa: SLF001  # no subclass takes all commands
-            self._command = command
+        self._be_observed(self.cached_commands.execute)
 
     def _use(self, session: Session) -> None:
         """Send all commands through a session."""
         self._session = session
+        self.observation = session.observation
         self.single_connection_client = True
         self.response_callbacks = session.response_callbacks
         self._plans = session._plans  # noqa: SLF001  # of the same family
@@ -146,11 +142,11 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
             raise ConfigurationError("cache: this client has none; create it with client_side_cache=CacheOptions()")
         before = origin.cached_commands if isinstance(origin, RedisClient) else None
         if cache is ... and before is not None:
-            self._use_cache(is_wanted=before.reads, ttl=before.ttl)
+            self._use_stages(reads=before.reads, ttl=before.ttl)
         elif cache is ... or isinstance(cache, bool):
-            self._use_cache(is_wanted=cache is True, ttl=None)
+            self._use_stages(reads=cache is True, ttl=None)
         else:
-            self._use_cache(is_wanted=True, ttl=_seconds(cache))
+            self._use_stages(reads=True, ttl=_seconds(cache))
         session = origin._session if isinstance(origin, RedisClient) else None  # noqa: SLF001  # of the same class
         if session is not None:
             self._use(session.with_options(**overrides))

@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from aioredis_kit._redispy import EMPTY_RESPONSE, NEVER_DECODE, Encoder
 from aioredis_kit.client.himport import NoImports
 from aioredis_kit.client.objects import Objects
+from aioredis_kit.client.observed import ObservedCommands
 from aioredis_kit.client.pipelines import Pipeline
 from aioredis_kit.client.plans import PLAIN
 from aioredis_kit.client.pool import PoolView
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from aioredis_kit.client.base import ClientCore
     from aioredis_kit.client.caching import CachedCommands
     from aioredis_kit.client.issuing import Issuer
+    from aioredis_kit.client.observed import Observation
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.client.session import SessionCore
     from aioredis_kit.options import CommandOptions, RetryUnanswered
@@ -52,6 +54,8 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
     """Executes what is not simply one command on the lane that the others take; returns its response."""
     cached_commands: CachedCommands | None = None
     """Takes all commands, if there is a cache."""
+    observation: Observation | None = None
+    """Tells the hooks of all calls, if there is one that wants to be told."""
 
     def _attach(self, core: ClientCore | SessionCore, plans: Plans, options: CommandOptions, keeper: object) -> None:
         """Make this object a view of a core. ``__init__`` of redis-py's class, which would open a pool, is not run."""
@@ -70,6 +74,30 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         self.single_connection_client = False
         self.auto_close_connection_pool = True
         self._uses = 0
+
+    def _take_commands(self, execute: Any, command: Any) -> None:
+        """Issue all commands by something else, unless a subclass takes them."""
+        self._execute = execute  # type: ignore[method-assign]
+        if type(self)._command is not _through_execute_command:  # noqa: SLF001  # no subclass takes all commands
+            self._command = command
+
+    def _be_observed(self, execute: Any = None) -> None:
+        """Tell the hooks of all commands, if one wants to be told.
+
+        Args:
+            execute: What issues them, if that is another stage. It must not refer to this client, which would keep it
+                from being collected.
+        """
+        self.observation = self._core.client.observation
+        if self.observation is not None:
+            observed = ObservedCommands(self.observation, execute or self._twin()._execute)  # noqa: SLF001  # of its own class
+            self._take_commands(observed.execute, observed.execute)
+
+    def _twin(self) -> Self:
+        """Return another object that is this view, without its stages: for a stage to refer to."""
+        twin = object.__new__(type(self))
+        twin._attach(self._core, self._plans, self._options, self._keeper)  # of its own class
+        return twin
 
     # Commands.
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from aioredis_kit.client.caching import CachedCommands
     from aioredis_kit.client.issuing import Issuer
+    from aioredis_kit.client.observed import Observation
     from aioredis_kit.client.plans import Plan, Plans
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.policy.commands import Arguments
@@ -55,6 +56,7 @@ class PipelineClient(Protocol):
     response_callbacks: Any
     connection_pool: Any
     cached_commands: CachedCommands | None
+    observation: Observation | None
 
     def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
         """Send one command and return its response."""
@@ -205,6 +207,16 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         """
         if not self.command_stack and not self.watching:
             return []
+        observation, results = self._client.observation, self._run_all(raise_on_error=raise_on_error)
+        if observation is None:
+            return await results
+        is_transaction = self.is_transaction or self.explicit_transaction
+        call = observation.batch([args for args, _ in self.command_stack], is_transaction=is_transaction)
+        observed: list[Any] = await observation.watch(call, results)
+        return observed
+
+    async def _run_all(self, *, raise_on_error: bool) -> list[Any]:
+        """See ``execute``."""
         try:
             if self.scripts:
                 await self.load_scripts()

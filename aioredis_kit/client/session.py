@@ -26,7 +26,8 @@ from aioredis_kit.transport.command import new_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from datetime import timedelta
+    from types import EllipsisType, TracebackType
     from typing import Self
 
     from aioredis_kit.client.base import ClientCore
@@ -306,6 +307,7 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
         plans = client._plans.copy(is_session=True)  # noqa: SLF001  # as above
         session._attach(own, plans, client._options, _SessionKeeper(own, client))  # noqa: SLF001  # as above
         session._is_pipelines = is_pipelines  # noqa: SLF001  # as above
+        session._be_observed()  # noqa: SLF001  # as above
         return session
 
     async def _execute(self, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
@@ -320,6 +322,12 @@ class Session(WithPubSub, CommandClient):  # type: ignore[misc]  # redis-py's ow
             changes(args)
 
     _command: Any = _execute
+
+    def _take_after(
+        self, origin: CommandClient, overrides: dict[str, Any], *, cache: bool | float | timedelta | EllipsisType
+    ) -> None:
+        super()._take_after(origin, overrides, cache=cache)
+        self._be_observed()
 
     async def _take_detour(self, plan: Plan, lane: Lane, args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         if lane is Lane.QUIT:

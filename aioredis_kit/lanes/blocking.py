@@ -30,6 +30,18 @@ _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.05
 
 
+class Outcome(asyncio.Future[Any]):
+    """What the caller of a blocking command waits for.
+
+    Attributes:
+        command: The command.
+    """
+
+    def __init__(self, command: Command) -> None:
+        super().__init__(loop=command.loop)
+        self.command = command
+
+
 class BlockableLease(Protocol):
     """What a blocking command is sent on: see ``Lease``."""
 
@@ -162,7 +174,7 @@ class BlockingCall:
         self._is_interrupted = False
         self._refusal: KitError | None = None
         self._is_orphan_noted = False
-        self._outcome: asyncio.Future[Any] = loop.create_future()  # what the caller waits for
+        self._outcome = Outcome(command)
         command.add_done_callback(self._answered, context=contextvars.Context())
 
     async def wait(self, timeout: float | None) -> Any:

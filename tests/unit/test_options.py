@@ -62,6 +62,7 @@ def test_the_defaults_are_those_of_the_design():
         "single_connection_client": False,
         "client_side_cache": None,
         "emit_invalidate": False,
+        "hooks": (),
         "ignored": (),
         "preset": (),
     }

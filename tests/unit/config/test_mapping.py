@@ -136,7 +136,8 @@ def test_toml_has_a_form_of_every_option(tmp_path, toml):
     other = ClientConfiguration.from_toml(str(toml), table="mine.redis.sessions", db=1).options
     assert other == Options(unix_socket_path="/s", username="ada", password=SECRET, emit_invalidate=True, db=1)
     names = {line.partition("=")[0].strip(" []") for line in (ALL + BESIDES).splitlines()}
-    assert names >= {each.name for each in dataclasses.fields(Options) if "kind" in each.metadata}
+    options = {each.name for each in dataclasses.fields(Options) if "kind" in each.metadata}
+    assert names >= options - {"hooks"}  # which are objects, given as arguments
 
 
 @pytest.mark.parametrize(
