@@ -15,7 +15,10 @@ Rules of this file:
    are looked at before, the long ones at least. It would take seconds, and the loop with it, to give up
    the room for a thousand million elements that never come. (It makes none for maps, and lets none be nested deeper
    than 1024.)
-4. After any error but a decoding error the stream can't be trusted: no frame is read any more.
+4. A large string is read beside hiredis, if it is certain to be no element: nothing may be open. hiredis does not say
+   whether an array is. So one counts as open from the first line that may be its own, until a frame became whole by
+   what has no such line, or nothing is due any more.
+5. After any error but a decoding error the stream can't be trusted: no frame is read any more.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from aioredis_kit.wire.attributes import MARK, AttributeSkipper, FramingError
+from aioredis_kit.wire.large import DIGITS, LargeString, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from aioredis_kit.wire.large import Chunk
 
 NOT_ENOUGH: Final = object()
 """What reading yields when no whole frame is there."""
@@ -37,6 +43,9 @@ NOT_ENOUGH: Final = object()
 _PUSH: Final = b">"
 _ARRAY: Final = b"*"
 _SET: Final = b"~"
+_MAP: Final = b"%"
+_OPENING: Final = (_ARRAY, _MAP, _SET, _PUSH, MARK)
+_OPENING_LINE: Final = re.compile(rb"\n[*%~>|]")
 _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LONG_DIGITS: Final = 7
 _LONG_ARRAY: Final = re.compile(rb"\*[0-9]{%d}" % _LONG_DIGITS)  # begin with a literal, which is what is fast
@@ -67,19 +76,22 @@ class Decoder:
         errors: What happens to bytes that are invalid in it, as in ``bytes.decode``.
         error_reply: Makes the exception that stands for an error reply. It must not raise.
         most_bytes: How large a frame may be, in bytes; ``None``: as large as it likes. Here only the numbers of
-            elements are compared with that.
+            elements, and the lengths of large strings, are compared with that.
+        large_digits: How many digits the length of a large string has at least.
 
     Attributes:
         read: Reads one frame, ``NOT_ENOUGH`` if none is whole. Takes whether its strings are decoded; without an
             argument they are as ``use_text`` said, which costs less.
         has_data: Whether something was fed that no frame and no beginning of a frame was made of yet.
         in_push: Whether the next frame is a push.
-        promised: How many elements the long arrays and sets have that have begun. To be set to 0 when a frame is whole.
+        large: The large string that is being read, if one is.
     """
 
     __slots__ = (
-        *("_begun", "_errors", "_has_text", "_last", "_most_elements", "_names", "_reader", "_skipper"),
-        *("has_data", "in_push", "promised", "read"),
+        *("_begun", "_errors", "_has_text", "_large_line", "_last", "_least_large", "_may_be_inside"),
+        *("_may_have_opened", "_most_bytes", "_most_elements", "_names", "_next_line", "_promised"),
+        *("_reader", "_skipper"),
+        *("has_data", "in_push", "large", "read"),
     )
 
     def __init__(
@@ -89,6 +101,7 @@ class Decoder:
         error_reply: Callable[[str], Exception],
         *,
         most_bytes: int | None = None,
+        large_digits: int = DIGITS,
     ) -> None:
         self._names = (encoding, errors)
         self._errors = _ErrorReplies(error_reply)
@@ -106,18 +119,34 @@ class Decoder:
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
         self._begun = b""  # a mark and the digits behind it, while more of those may come
-        self._most_elements = math.inf if most_bytes is None else most_bytes // _LEAST_ELEMENT
-        self.promised: float = 0
+        self._most_bytes = math.inf if most_bytes is None else most_bytes
+        self._most_elements = self._most_bytes // _LEAST_ELEMENT
+        self._promised: float = 0  # elements of the long arrays and sets that have begun since a frame became whole
+        self.large: LargeString | None = None
+        self._large_line = first_line(large_digits)
+        self._next_line = re.compile(rb"\n" + self._large_line.pattern)
+        self._least_large = 10 ** (large_digits - 1)
+        self._may_be_inside = False  # an array or the like may be open, in which the next frame is an element
+        self._may_have_opened = False  # one may have been opened by what came last
 
     @property
     def errors(self) -> int:
         """How many error replies were read, those within others included."""
         return self._errors.count
 
-    def pieces(self, data: bytes, *, marks_pushes: bool = True) -> Iterable[bytes]:
-        """Split what came so that each push begins a piece, and leave attributes out.
+    def note_frames(self) -> None:
+        """Note that a frame became whole by what came last."""
+        self._promised = 0
+        self._may_be_inside = self._may_have_opened
 
-        After a piece was fed, all frames must be read before the next one is taken.
+    def note_end(self) -> None:
+        """Note that nothing is open: what comes next begins a frame."""
+        self._may_be_inside = self._may_have_opened = False
+
+    def pieces(self, data: Chunk, *, marks_pushes: bool = True) -> Iterable[bytes | LargeString]:
+        """Split what came so that each push begins a piece, leave attributes out, and read large strings.
+
+        After a piece was fed, all frames must be read before the next one is taken. A large string is a frame.
 
         Args:
             data: What came.
@@ -127,10 +156,50 @@ class Decoder:
             FramingError: The bytes can't be RESP. Also while iterating.
             TooLargeError: There are more elements than fit into ``most_bytes``. Also while iterating.
         """
+        self._may_have_opened = False
+        if self.large is not None or (len(data) >= self._least_large and self._begins_large(data)):
+            return self._pieces_with_large(data, marks_pushes=marks_pushes)
+        return self._small_pieces(data if isinstance(data, bytes) else data.tobytes(), marks_pushes=marks_pushes)
+
+    def _begins_large(self, data: Chunk) -> bool:
+        return self._is_between_frames() and self._large_line.match(data) is not None
+
+    def _is_between_frames(self) -> bool:
+        """Whether it is certain that the next byte begins a frame."""
+        is_open = self._may_be_inside or self.in_push or self._begun or self._skipper is not None
+        return not is_open and self._last == _LF and not self.has_data()
+
+    def _pieces_with_large(self, data: Chunk, *, marks_pushes: bool) -> Iterator[bytes | LargeString]:
+        """Split what begins with a large string, or goes on with one."""
+        position = 0
+        while position < len(data):
+            if self.large is None:
+                line = self._large_line.match(data, position)
+                if line is None or not self._is_between_frames():
+                    next_line = None if self._may_be_inside else self._next_line.search(data, position)
+                    end = len(data) if next_line is None else next_line.start() + 1
+                    yield from self._small_pieces(bytes(data[position:end]), marks_pushes=marks_pushes)
+                    position = end
+                    continue
+                if int(line[1]) > self._most_bytes:
+                    raise TooLargeError
+                self.large, position = LargeString(line), line.end()
+            position = self.large.take(data, position)
+            if self.large.is_whole:
+                large, self.large = self.large, None
+                self._last = _LF
+                yield large
+
+    def _small_pieces(self, data: bytes, *, marks_pushes: bool) -> Iterable[bytes]:
+        """See ``pieces``. Large strings stay where they are."""
         if self._begun:
             self._check_length(self._begun, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         may_be_long = _ARRAY in data or _SET in data or _PUSH in data
+        if (may_be_long or may_have_mark or _MAP in data) and (
+            data.startswith(_OPENING) or _OPENING_LINE.search(data) is not None
+        ):
+            self._may_have_opened = self._may_be_inside = True
         if (may_have_mark and self._is_marked(data)) or (may_be_long and self._is_long(data)):
             return self._pieces(data, marks_pushes=marks_pushes)
         self._last = data[-1]
@@ -145,6 +214,10 @@ class Decoder:
     def feed(self, piece: bytes) -> None:
         """Give one piece to the parser."""
         self._reader.feed(piece)
+
+    def text_of(self, string: LargeString) -> str | UnicodeDecodeError:
+        """Return a large string decoded, or why it can't be."""
+        return string.decoded(*self._names)
 
     def _is_marked(self, data: bytes) -> bool:
         return self._skipper is not None or data.startswith((_PUSH, MARK)) or _MARKED_LINE.search(data) is not None
@@ -199,12 +272,12 @@ class Decoder:
             if count > (_MOST_IN_A_PUSH if self.in_push else _MOST_UNMARKED):
                 raise FramingError(f"a push of more than {_MOST_IN_A_PUSH} elements")
         elif len(digits) >= _LONG_DIGITS:
-            promised = self.promised + count
+            promised = self._promised + count
             # Twice: a frame that ends in what came may be one as well, and is not told from the one behind it.
             if count > self._most_elements or promised > 2 * self._most_elements:
                 raise TooLargeError
             if end < len(data):
-                self.promised = promised
+                self._promised = promised
         self._begun = b"" if end < len(data) else mark + digits[: _MOST_DIGITS + 1]
 
     def _skip(self, data: bytes, position: int) -> int:

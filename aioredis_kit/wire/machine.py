@@ -27,12 +27,14 @@ from aioredis_kit.wire.decoder import NOT_ENOUGH, TooLargeError
 from aioredis_kit.wire.encoder import join, size_of
 from aioredis_kit.wire.handshake import cut_quoted
 from aioredis_kit.wire.inflight import ABANDONED, DONE, IN_FLIGHT, PUSHED, SILENT, UNWRITTEN, PushedSlot, Slot
+from aioredis_kit.wire.large import LargeString
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aioredis_kit.wire.decoder import Decoder
     from aioredis_kit.wire.encoder import Payload
+    from aioredis_kit.wire.large import Chunk
 
 
 class State(enum.Enum):
@@ -75,6 +77,7 @@ PUSH_KINDS: Final = frozenset(
 """With what an array begins that is a push in RESP2."""
 
 _KEEPS_REPLY: Final = frozenset({SILENT, PUSHED})
+_AWAITS_REPLY: Final = frozenset({SILENT, IN_FLIGHT})
 _OPEN: Final = frozenset({State.HANDSHAKING, State.READY})
 
 
@@ -143,6 +146,11 @@ class Machine:
         return self.bytes_sent - self._bytes_answered
 
     @property
+    def is_in_large(self) -> bool:
+        """Whether a large string is being read."""
+        return self._decoder.large is not None
+
+    @property
     def answered(self) -> int:
         """How many slots were answered, ever."""
         return self._sent - self._lost - len(self.in_flight)
@@ -200,7 +208,7 @@ class Machine:
             self._writes.append((self._sent, size))
         return data
 
-    def receive_data(self, data: bytes) -> list[Slot]:
+    def receive_data(self, data: Chunk) -> list[Slot]:
         """Take bytes from the peer and return the slots that they answered, in order.
 
         Pushes are appended to ``pushes``. When the bytes make no sense the state becomes ``BROKEN``
@@ -220,7 +228,8 @@ class Machine:
                 if self._unfinished > self._most_bytes:
                     self._give_up(answered)
             else:
-                self._unfinished = self._decoder.promised = 0
+                self._unfinished = 0
+                self._decoder.note_frames()
         except TooLargeError:
             self._give_up(answered)
         except FramingError as error:
@@ -238,10 +247,13 @@ class Machine:
         self.in_flight.clear()
         return slots
 
-    def _receive_replies(self, data: bytes, answered: list[Slot]) -> None:
+    def _receive_replies(self, data: Chunk, answered: list[Slot]) -> None:
         """Take bytes of a connection that is not a subscriber's."""
         decoder = self._decoder
         for piece in decoder.pieces(data):
+            if isinstance(piece, LargeString):
+                self._answer_large(piece, answered)
+                continue
             decoder.feed(piece)
             if decoder.in_push and not self._read_push():
                 continue
@@ -311,11 +323,29 @@ class Machine:
             elif slot.state == ABANDONED:
                 self.dropped += 1
 
-    def _receive_subscribed(self, data: bytes, answered: list[Slot]) -> None:
+    def _answer_large(self, string: LargeString, answered: list[Slot]) -> None:
+        """Give a large string to the oldest slot."""
+        if not self.in_flight:
+            self._take_unasked(bytes(string))
+            return
+        slot = self.in_flight.popleft()
+        self._odd -= slot.decode is not self._decode
+        if slot.state == ABANDONED:
+            self.dropped += 1
+        elif slot.state in _AWAITS_REPLY:
+            slot.reply = self._decoder.text_of(string) if slot.decode else bytes(string)
+            if slot.state == IN_FLIGHT:
+                slot.state = DONE
+                answered.append(slot)
+
+    def _receive_subscribed(self, data: Chunk, answered: list[Slot]) -> None:
         """Take bytes of a subscriber's connection: pushes, most of all."""
         decoder, read, add_push = self._decoder, self._decoder.read, self.pushes.append
         decoder.use_text(has_text=False)
         for piece in decoder.pieces(data, marks_pushes=False):
+            if isinstance(piece, LargeString):
+                self._answer_subscribed_or_break(bytes(piece), answered)
+                continue
             decoder.feed(piece)
             while (reply := read()) is not NOT_ENOUGH:
                 kind = reply.__class__
@@ -323,8 +353,8 @@ class Machine:
                     add_push(reply)
                     if self.in_flight:
                         self._confirm_subscribed(reply)
-                elif not self._answer_subscribed(reply, answered):
-                    raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
+                else:
+                    self._answer_subscribed_or_break(reply, answered)
 
     def _confirm_subscribed(self, push: list[Any]) -> None:
         """Count a confirmation. With the last one its slot is answered."""
@@ -334,6 +364,10 @@ class Machine:
             if not slot.missing:
                 self._odd -= slot.decode is not self._decode
                 self.in_flight.popleft()
+
+    def _answer_subscribed_or_break(self, reply: Any, answered: list[Slot]) -> None:
+        if not self._answer_subscribed(reply, answered):
+            raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
 
     def _answer_subscribed(self, reply: Any, answered: list[Slot]) -> bool:
         """Give a reply to the oldest slot whose answers are replies; tell whether there was one.
@@ -360,11 +394,15 @@ class Machine:
         """Break if there is more than was asked for, unless it is a monitor's. Nothing of it has been parsed yet."""
         while self._decoder.has_data():
             reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
-            if self.mode is not Mode.MONITOR:
-                raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
-            if reply is NOT_ENOUGH:
+            if reply is NOT_ENOUGH and self.mode is Mode.MONITOR:
                 return
-            self.pushes.append(reply)
+            self._take_unasked(reply)
+        self._decoder.note_end()
+
+    def _take_unasked(self, reply: Any) -> None:
+        if self.mode is not Mode.MONITOR:
+            raise FramingError(f"a reply that nobody had asked for{_quoted(reply)}")
+        self.pushes.append(reply)
 
     def _give_up(self, answered: list[Slot]) -> None:
         """Give a reply up that is larger than the limit: its command ends, and so does the connection.

@@ -12,12 +12,9 @@ from aioredis_kit.exceptions import KitError
 from aioredis_kit.testing import FaultProxy
 from tests.support.blackhole import let_through, swallow
 from tests.support.observing import until
+from tests.support.scripts import BUSY
 
 TIMEOUT = 0.4
-SCRIPT = """
-local begun = redis.call('TIME')
-repeat local now = redis.call('TIME') until now[1] - begun[1] + (now[2] - begun[2]) / 1000000 > tonumber(ARGV[1])
-"""
 
 pytestmark = pytest.mark.only_long
 
@@ -25,7 +22,7 @@ pytestmark = pytest.mark.only_long
 async def slow_script(server, client, proxy):
     async with create_client(server.url) as other:
         await asyncio.gather(other.ping(), client.ping())
-        script = asyncio.create_task(other.eval(SCRIPT, 0, TIMEOUT * 1.5))
+        script = asyncio.create_task(other.eval(BUSY, 0, TIMEOUT * 1.5))
         await asyncio.sleep(0.02)  # the server has to have begun
         error = await failure(client.get("k"))
         await script
@@ -34,7 +31,7 @@ async def slow_script(server, client, proxy):
 
 async def own_slow_script(server, client, proxy):
     """The same, on the very connection."""
-    script = asyncio.create_task(client.with_options(command_timeout=5).eval(SCRIPT, 0, TIMEOUT * 1.5))
+    script = asyncio.create_task(client.with_options(command_timeout=5).eval(BUSY, 0, TIMEOUT * 1.5))
     await asyncio.sleep(0.01)  # it has to be written before
     error = await failure(client.get("k"))
     await script

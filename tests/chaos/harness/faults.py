@@ -10,14 +10,7 @@ import time
 
 from redis.exceptions import RedisError
 
-BUSY = """
-local began = redis.call('TIME')
-local until_ = began[1] * 1000000 + began[2] + ARGV[1] * 1000
-while true do
-  local now = redis.call('TIME')
-  if now[1] * 1000000 + now[2] > until_ then return 1 end
-end
-"""
+from tests.support.scripts import BUSY
 
 
 async def cut(world):
@@ -109,7 +102,7 @@ async def client_pause(world):
 
 
 async def busy_script(world):
-    await world.admin.eval(BUSY, 0, world.rng.randrange(30, 200))
+    await world.admin.eval(BUSY, 0, world.rng.randrange(30, 200) / 1000)
 
 
 async def no_room(world):

@@ -15,6 +15,7 @@ from aioredis_kit._redispy import error_reply
 from aioredis_kit.testing import resp
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import NOT_ENOUGH, Decoder
+from aioredis_kit.wire.large import LargeString
 
 pins = pytest.mark.pins
 
@@ -34,6 +35,9 @@ def read_all(chunks, *, decode=False, encoding="utf-8", errors="strict"):
     frames = []
     for chunk in chunks:
         for piece in decoder.pieces(chunk):
+            if isinstance(piece, LargeString):
+                frames.append(decoder.text_of(piece) if decode else bytes(piece))
+                continue
             decoder.feed(piece)
             while True:
                 try:

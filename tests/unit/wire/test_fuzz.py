@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from aioredis_kit._redispy import error_reply
 from aioredis_kit.wire.decoder import Decoder
 from aioredis_kit.wire.inflight import DONE, Slot
+from aioredis_kit.wire.large import DIGITS
 from aioredis_kit.wire.machine import Machine, Mode, State
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.resp"))
@@ -28,6 +29,8 @@ EXAMPLES_SHORT = 150
 IN_FLIGHT = 6
 MOST_BYTES = 4096
 """How large a reply may be here."""
+TOO_LARGE = "a reply of more than"
+ENDS_WRONGLY = "does not end where it says"
 MOST_MEMORY = 50 * 2**20
 """By how many bytes memory may grow in one example. (Over all of them Hypothesis itself grows by some 15 KiB each.)"""
 LONGEST = 2.0
@@ -143,9 +146,9 @@ def comparable(value):
     return parts
 
 
-def play(chunks, *, decode, mode):
+def play(chunks, *, decode, mode, large_digits=DIGITS):
     """Feed a machine with commands in flight; return all that came of it."""
-    decoder = Decoder("utf-8", "strict", error_reply, most_bytes=MOST_BYTES)
+    decoder = Decoder("utf-8", "strict", error_reply, most_bytes=MOST_BYTES, large_digits=large_digits)
     machine = Machine(decoder, decode=decode, most_bytes=MOST_BYTES)
     machine.move_to(State.READY)
     machine.mode = mode
@@ -159,7 +162,12 @@ def play(chunks, *, decode, mode):
     assert (machine.failure is not None) == (machine.state is State.BROKEN)
     left = [] if machine.state is State.BROKEN else machine.unanswered()
     assert left == ([] if machine.state is State.BROKEN else slots[len(answered) :])
-    return [comparable(slot.reply) for slot in answered], machine.state.name, comparable(machine.pushes)
+    state = machine.state.name
+    if ENDS_WRONGLY in str(machine.failure):
+        state = ENDS_WRONGLY
+    elif TOO_LARGE in str(machine.failure):
+        state = TOO_LARGE
+    return [comparable(slot.reply) for slot in answered], state, [comparable(push) for push in machine.pushes]
 
 
 def check(stream, cuts):
@@ -182,7 +190,16 @@ def compare(stream, cuts):
             whole = play([stream], decode=decode, mode=mode)
             if len(stream) < MOST_BYTES // 2:  # beyond that a limit may be noticed a read earlier or later
                 assert play(pieces(stream, cuts), decode=decode, mode=mode) == whole
-                assert play([stream[at : at + 1] for at in range(len(stream))], decode=decode, mode=mode) == whole
+                each = [stream[at : at + 1] for at in range(len(stream))]
+                assert play(each, decode=decode, mode=mode) == whole
+                for chunks in ([stream], pieces(stream, cuts), each):  # now strings of a byte or two are large
+                    replies, state, pushes = play(chunks, decode=decode, mode=mode, large_digits=1)
+                    if state == ENDS_WRONGLY:  # hiredis does not look
+                        assert (replies, pushes) == (whole[0][: len(replies)], whole[2][: len(pushes)])
+                    elif state == TOO_LARGE:  # which is known from its first line
+                        assert (replies[:-1], pushes) == (whole[0][: len(replies) - 1], whole[2][: len(pushes)])
+                    else:
+                        assert (replies, state, pushes) == whole
     return time.thread_time() - began
 
 
