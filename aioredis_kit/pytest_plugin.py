@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from aioredis_kit.testing.faults import FaultProxy
     from aioredis_kit.testing.fixtures import RedisClientFactory
     from aioredis_kit.testing.servers import ServerForTests
-    from aioredis_kit.testing.shared import SharedServer
+    from aioredis_kit.testing.shared import SharedServer, WorkerNumbers
 
 _DATABASES: pytest.StashKey[dict[int, Databases]] = pytest.StashKey()
 _SHARED: pytest.StashKey[SharedServer] = pytest.StashKey()
+_NUMBERS: pytest.StashKey[WorkerNumbers] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,14 +51,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # xdist's
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of xdist which server it shares with the others, if it is to share one."""
+    """Tell a worker of xdist its number, and which server it shares with the others, if it is to share one."""
+    from aioredis_kit.testing.shared import SharedServer, WorkerNumbers  # noqa: PLC0415 -- see rule 1
+
+    stash = node.config.stash
+    stash.setdefault(_NUMBERS, WorkerNumbers()).announce(node.gateway.id, node.workerinput)
     if isolation(node.config) != "database":
         return
-    if _SHARED not in node.config.stash:
-        from aioredis_kit.testing.shared import SharedServer  # noqa: PLC0415 -- see rule 1
+    if _SHARED not in stash:
+        stash[_SHARED] = SharedServer(ServerOptions.of(node.config))
+    stash[_SHARED].announce(node.workerinput)
 
-        node.config.stash[_SHARED] = SharedServer(ServerOptions.of(node.config))
-    node.config.stash[_SHARED].announce(node.workerinput)
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_testnodedown(node: Any) -> None:
+    """Note that a worker of xdist has ended: if it crashed, another one takes its place."""
+    node.config.stash[_NUMBERS].give_back(node.gateway.id)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -144,14 +153,13 @@ def _workerinput(config: pytest.Config) -> Mapping[str, Any]:
 
 def _databases(config: pytest.Config, server: ServerForTests) -> Databases:
     from aioredis_kit.testing.databases import Databases  # noqa: PLC0415 -- see rule 1
-    from aioredis_kit.testing.shared import is_shared  # noqa: PLC0415
+    from aioredis_kit.testing.shared import is_shared, number_of_worker  # noqa: PLC0415
 
     known = config.stash[_DATABASES]
     if id(server) not in known:
         worker = _workerinput(config)
         if worker and is_shared(server, worker):
-            number = int(worker["workerid"].removeprefix("gw"))
-            known[id(server)] = Databases(server, worker=number, workers=worker["workercount"])
+            known[id(server)] = Databases(server, worker=number_of_worker(worker), workers=worker["workercount"])
         else:
             known[id(server)] = Databases(server)
     return known[id(server)]

@@ -71,8 +71,12 @@ class Databases:
         with self._probe(0) as probe:
             count = _count_databases(probe)
             if self._server.started_here:
+                own = self._own(count)
+                for number in own:  # a worker that crashed, and in whose place this one is, has emptied none
+                    probe.call("SELECT", number)
+                    probe.call("FLUSHDB")
                 # Another one each time: who writes after the end of his test is less in the way.
-                return itertools.cycle(self._own(count))
+                return itertools.cycle(own)
             return itertools.repeat(self._choose(probe, count))
 
     def _own(self, count: int) -> range:

@@ -8,6 +8,7 @@ would have used it.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from aioredis_kit.testing.binaries import FoundURL, ServerNotFoundError
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
     from aioredis_kit.testing.plugin_options import Isolation, ServerOptions
     from aioredis_kit.testing.servers import ServerForTests
 
-__all__ = ["SharedServer", "is_shared", "server_of_worker"]
+__all__ = ["SharedServer", "WorkerNumbers", "is_shared", "number_of_worker", "server_of_worker"]
 
 _URL = "aioredis_kit_url"
+_NUMBER = "aioredis_kit_number"
 _PROBLEM = "aioredis_kit_problem"
 _DATABASES_PER_WORKER = 4
+
+
+class WorkerNumbers:
+    """The numbers of the workers that run, from 0: one that takes the place of another, which crashed, has its number."""
+
+    def __init__(self) -> None:
+        self._workers: dict[int, str] = {}
+
+    def announce(self, worker: str, workerinput: dict[str, Any]) -> None:
+        """Tell a worker its number."""
+        number = next(each for each in count() if each not in self._workers)
+        self._workers[number] = worker
+        workerinput[_NUMBER] = number
+
+    def give_back(self, worker: str) -> None:
+        """Note that a worker has ended."""
+        self._workers = {number: each for number, each in self._workers.items() if each != worker}
 
 
 class SharedServer:
@@ -60,6 +79,12 @@ class SharedServer:
         except (ServerNotFoundError, ServerStartError) as exc:
             return {_PROBLEM: str(exc)}
         return {_URL: server.url}
+
+
+def number_of_worker(workerinput: Mapping[str, Any]) -> int:
+    """Return the number of this worker of xdist."""
+    number: int = workerinput[_NUMBER]
+    return number
 
 
 def is_shared(server: ServerForTests, workerinput: Mapping[str, Any]) -> bool:

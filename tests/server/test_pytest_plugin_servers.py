@@ -118,6 +118,19 @@ def test_isolation_by_database(project, tmp_path):
 
 
 @pytest.mark.only_long
+def test_isolation_by_database_after_a_crash(project, tmp_path):
+    """The worker that takes the place of one that crashed shares no database with the others, either."""
+    crash = "    if worker == 'gw1':\n        os._exit(1)\n    time.sleep(0.2)  # until all workers are there\n"
+    arguments = ["--asyncio-mode=auto", "-n", "2", "--aioredis-kit-isolation=database"]
+    source = "import time\n" + MANY.format(path=str(tmp_path / "seen")) + crash
+    run(project, source, *arguments, apart=True, passed=39, failed=1)
+    seen = {tuple(line.split()) for line in (tmp_path / "seen").read_text().splitlines()}
+    databases = {name: {database for worker, _, database in seen if worker == name} for name in ("gw0", "gw1", "gw2")}
+    assert databases["gw2"]
+    assert not databases["gw0"] & (databases["gw1"] | databases["gw2"])
+
+
+@pytest.mark.only_long
 def test_isolation_by_database_without_a_server(project):
     """Tests that want one fail, the others run."""
     arguments = ["-n", "2", "--aioredis-kit-isolation=database", "--aioredis-kit-server=/nowhere/redis-server"]

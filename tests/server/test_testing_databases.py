@@ -59,6 +59,17 @@ def test_own_server(server):
     assert all(first != second for first, second in itertools.pairwise(urls))
 
 
+def test_what_a_worker_that_crashed_has_left(server):
+    """The one that takes its place lends its databases empty, too."""
+    ask(f"{server.url}/3", "SET", "k", "v")
+    ask(f"{server.url}/4", "SET", "others", "v")
+    databases = Databases(ServerAtURL(server.url, started_here=True), worker=0, workers=2)
+    for _ in range(8):
+        with databases.lend() as url:
+            assert ask(url, "DBSIZE") == 0
+    assert ask(f"{server.url}/4", "DBSIZE") == 1
+
+
 def test_own_server_with_few_databases():
     """A server with one database lends that one."""
     with RedisServer(config={"databases": 1}) as server:
