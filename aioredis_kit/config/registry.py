@@ -181,6 +181,8 @@ class ClientRegistry:
         finally:
             if self._homes.get(loop) is home:
                 del self._homes[loop]
+                if home.uses:  # closed within a block, or entered meanwhile: those blocks go on
+                    self._home().uses = home.uses
 
     async def __aenter__(self) -> Self:
         """Keep the clients of this event loop until the end of the block. May be entered several times."""

@@ -191,6 +191,36 @@ async def test_closing_that_is_cancelled_destroys_all(clients, peer):
     await until(lambda: not job_tasks())
 
 
+async def test_blocks_outlast_a_close_within_them(clients):
+    """What is made afterwards is kept to the last exit, as before."""
+    async with clients:
+        async with clients:
+            await clients.get("cache").connect()
+            await clients.close()
+            cache = await clients.get("cache").connect()
+        assert cache.is_ready
+    assert cache.state is ClientState.CLOSED
+
+
+async def test_a_block_that_is_entered_while_the_last_one_closes(clients, peer):
+    """It counts for what is made after the closing."""
+    peer.on("GET", None)
+    await clients.__aenter__()
+    closed = await clients.get("cache").connect()
+    reading = asyncio.create_task(outcome(closed.get("a")))
+    await peer.wait_for_command("GET")
+    leaving = asyncio.create_task(clients.__aexit__(None, None, None))
+    await turns()
+    async with clients:
+        closed.destroy()
+        await leaving
+        async with clients:
+            cache = await clients.get("cache").connect()
+        assert cache.is_ready
+    assert cache.state is ClientState.CLOSED
+    assert isinstance(await reading, ClientClosedError)
+
+
 async def test_closing_what_was_never_used():
     await ClientRegistry().close()
     async with ClientRegistry() as clients:
