@@ -19,6 +19,9 @@ class Witness(Protocol):
     def made(self, core: ClientCore) -> None:
         """A client is being made; it is not open yet."""
 
+    def owned(self, core: ClientCore) -> None:
+        """A client that was just made is closed by somebody who is going to: an entered registry."""
+
     def left_open(self, core: ClientCore) -> None:
         """A client that was open ends because its loop does, or because nobody refers to it: it was not closed."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from aioredis_kit.client import witness
 from aioredis_kit.client.client import RedisClient
 from aioredis_kit.client.create import client_of
 from aioredis_kit.config.configuration import create_client_from_env
@@ -132,6 +133,8 @@ class ClientRegistry:
         if not isinstance(client, RedisClient):
             raise ConfigurationError(f"{_named(name)} was to be a RedisClient, but is a {type(client).__name__}")
         home.clients[name, factory] = client
+        if home.uses and witness.present is not None:
+            witness.present.owned(client._core)  # noqa: SLF001  # of this package, and nobody else's to know
         return client
 
     @contextmanager

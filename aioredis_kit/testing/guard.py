@@ -6,7 +6,9 @@ torn down.
 
 Rules of this file:
 
-1. A client that was made by a fixture of a broader scope, or when modules were imported, is not the test's.
+1. A client that was made by a fixture of a broader scope, or when modules were imported, is not the test's. Nor is one
+   that a registry makes in its block, which is where it is closed: an application's, for example, whose lifespan is a
+   fixture of a broader scope.
 2. A test that fails is not blamed for what it had no time to close.
 3. Nothing is closed here: the loop that this would take may be gone.
 """
@@ -56,6 +58,13 @@ class OpenClientGuard:
         """See ``Witness``."""
         if not self._broader_fixtures:
             self._made.append(_Made(weakref.ref(core), _place_of_caller()))
+
+    def owned(self, core: ClientCore) -> None:
+        """See ``Witness``."""
+        for each in self._made:
+            if each.core() is core:
+                self._made.remove(each)
+                return
 
     def left_open(self, core: ClientCore) -> None:
         """See ``Witness``."""

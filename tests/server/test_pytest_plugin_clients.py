@@ -101,7 +101,7 @@ import threading
 
 import pytest
 
-from aioredis_kit import create_client
+from aioredis_kit import ClientRegistry, create_client
 from aioredis_kit.testing import RedisServer
 
 async def open_one(redis_url):
@@ -144,6 +144,10 @@ async def client(redis_url):
 
 async def test(client):
     assert await client.ping()
+""",
+    "of a registry without a block": """
+async def test(redis_url):
+    await ClientRegistry(lambda _: create_client(redis_url)).get().ping()
 """,
     "synchronous": """
 def test(redis_url):
@@ -256,6 +260,16 @@ async def client(redis_server):
 @pytest.mark.asyncio(loop_scope="module")
 async def test(client):
     assert await client.ping()
+""",
+    "of a registry of the module": """
+@pytest.fixture(scope="module")
+async def clients(redis_server):
+    async with ClientRegistry(lambda _: create_client(redis_server.url)) as clients:
+        yield clients
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test(clients):
+    assert await clients.get().ping()
 """,
     "of the module": """
 clients = []
