@@ -127,8 +127,8 @@ def redis_client(connection: HTTPConnection, name: str | None = None) -> RedisCl
 def add_exception_handlers(app: Starlette, /, *, retry_after: int = 1) -> None:
     """Answer 503 where Redis can't be asked now (``UNAVAILABLE``), and log the error as a warning.
 
-    The answer is ``{"detail": "Service Unavailable"}``. It has ``Retry-After``, unless a command may have been executed
-    for a request that is not idempotent, such as a POST: nothing should repeat that by itself. A WebSocket is closed
+    The answer is ``{"detail": "Service Unavailable"}``. It has ``Retry-After`` where the method is idempotent: nothing
+    should repeat a POST by itself, as commands before the one that failed may have been executed. A WebSocket is closed
     with 1013. What is the application's own fault (``ConfigurationError``, a ``ResponseError``) stays a 500.
 
     A mounted application has handlers of its own: call it for that, too. In an ``ExceptionGroup``, as a ``TaskGroup``
@@ -150,8 +150,7 @@ def add_exception_handlers(app: Starlette, /, *, retry_after: int = 1) -> None:
             if WebSocketState.DISCONNECTED not in {connection.client_state, connection.application_state}:
                 await connection.close(_TRY_AGAIN_LATER)
             return None
-        may_be_repeated = connection.method in _IDEMPOTENT or not getattr(error, "maybe_executed", False)
-        headers = {"Retry-After": str(retry_after)} if may_be_repeated else None
+        headers = {"Retry-After": str(retry_after)} if connection.method in _IDEMPOTENT else None
         return JSONResponse({"detail": "Service Unavailable"}, 503, headers)
 
     for each in UNAVAILABLE:

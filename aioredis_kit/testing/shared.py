@@ -30,7 +30,7 @@ _DATABASES_PER_WORKER = 4
 
 
 class WorkerNumbers:
-    """The numbers of the workers that run, from 0: one that takes the place of another, which crashed, has its number."""
+    """The numbers of the workers that run, from 0: who takes the place of one that crashed has its number."""
 
     def __init__(self) -> None:
         self._workers: dict[int, str] = {}

@@ -239,16 +239,17 @@ LOST = "10.0.0.7:6379 closed the connection"
 )
 def test_what_is_answered_503(error, caplog):
     with caplog.at_level(logging.WARNING):
-        answer = failing_with(error, retry_after=7).post("/")
+        answer = failing_with(error, retry_after=7).get("/")
     assert (answer.status_code, answer.json()) == (503, {"detail": "Service Unavailable"})
     assert answer.headers["retry-after"] == "7"
     assert "10.0.0.7" not in answer.text + repr(answer.headers)
     assert [record.getMessage().endswith(f"{type(error).__name__}: {error}") for record in caplog.records] == [True]
 
 
-def test_what_may_have_been_executed_is_not_to_be_repeated_by_itself():
-    """Unless the method says that it may be."""
-    http = failing_with(ConnectionLostError(LOST, maybe_executed=True))
+@pytest.mark.parametrize("maybe_executed", [True, False])
+def test_what_may_have_been_executed_is_not_to_be_repeated_by_itself(maybe_executed):
+    """Unless the method says that it may be: the command that failed need not be the request's first."""
+    http = failing_with(ConnectionLostError(LOST, maybe_executed=maybe_executed))
     answers = [http.request(method, "/") for method in ("GET", "DELETE", "POST")]
     assert [answer.status_code for answer in answers] == [503] * 3
     assert [answer.headers.get("retry-after") for answer in answers] == ["1", "1", None]
