@@ -39,12 +39,14 @@ class Kind:
         read: Makes the option's value of the given one, or raises.
         parse: Makes a value to be given of text, in a URL say; ``None``: the option can't be said as text.
         is_secret: Whether a value must not be shown, not even a wrong one.
+        spelled: Completes the same sentence about text, if ``expected`` doesn't.
     """
 
     expected: str
     read: Callable[[Any], Any]
     parse: Callable[[str], object] | None = None
     is_secret: bool = False
+    spelled: str = ""
 
     def value(self, name: str, given: object) -> Any:
         """Return the option's value.
@@ -52,7 +54,7 @@ class Kind:
         Raises:
             ConfigurationError: The given one is of another type or out of range.
         """
-        return self._attempt(self.read, name, given)
+        return self._attempt(self.read, name, given, self.expected)
 
     def parsed(self, name: str, text: str) -> object:
         """Return the value that text stands for.
@@ -62,15 +64,15 @@ class Kind:
         """
         if self.parse is None:
             raise ConfigurationError(f"{name} can't be said as text: pass it as an argument")
-        return self._attempt(self.parse, name, text)
+        return self._attempt(self.parse, name, text, self.spelled or self.expected)
 
-    def _attempt(self, read: Callable[[Any], Any], name: str, given: object) -> Any:
+    def _attempt(self, read: Callable[[Any], Any], name: str, given: object, expected: str) -> Any:
         try:
             return read(given)
         except (TypeError, ValueError, LookupError, ArithmeticError):
             # Raised below rather than here: the error would carry this one, which may quote the value.
             pass
-        raise ConfigurationError(f"{name} must be {self.expected}, not {self._shown(given)}")
+        raise ConfigurationError(f"{name} must be {expected}, not {self._shown(given)}")
 
     def _shown(self, value: object) -> str:
         if isinstance(value, str):
@@ -291,11 +293,12 @@ def _read_function(given: object) -> object:
 
 
 _ASCII: Final = bytes(range(128))
+_FLAG_SPELLED: Final = "true or false (or yes and no, 1 and 0)"
 _PROBE_SECONDS: Final = seconds(least=1, most=32767)  # as Linux limits TCP_KEEPIDLE and TCP_KEEPINTVL
 _PROBES: Final = count(1, 127)  # as Linux limits TCP_KEEPCNT
 
-FLAG: Final = Kind("True or False", _read_flag, _parse_flag)
-OPPOSITE: Final = Kind("True or False", _read_flag, lambda text: not _parse_flag(text))
+FLAG: Final = Kind("True or False", _read_flag, _parse_flag, spelled=_FLAG_SPELLED)
+OPPOSITE: Final = Kind("True or False", _read_flag, lambda text: not _parse_flag(text), spelled=_FLAG_SPELLED)
 """A flag that text elsewhere says the opposite of."""
 TEXT: Final = Kind("text", _read_text, str)
 SECRET: Final = Kind("text", _read_text, str, is_secret=True)
@@ -314,6 +317,7 @@ KEEP_ALIVE: Final = Kind(
     "(seconds of silence, seconds between probes, probes), each at least 1, or True or False",
     _read_keep_alive,
     _parse_flag,
+    spelled=_FLAG_SPELLED,
 )
 KEEP_ALIVE_CONSTANTS: Final = Kind(
     "a mapping of TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT to numbers of at least 1; "

@@ -476,7 +476,7 @@ def _meaning(name: str, source: str) -> Meaning:
     place = f" in {source}" if source not in {"", _URL} else ""  # of a URL any piece may be part of a password
     hint = counterpart(name)
     if hint is None:
-        (closest,) = difflib.get_close_matches(name[:50], [*_OPTIONS, *REDIS_PY], n=1, cutoff=0)
+        (closest,) = difflib.get_close_matches(name[:50].lower(), [*_OPTIONS, *REDIS_PY], n=1, cutoff=0)
         hint = f"the closest one is {closest!r}"
     raise ConfigurationError(f"there is no option {name[:50]!r}{place}: {hint}")
 
@@ -566,4 +566,6 @@ def _fold_tls(settled: _Settled, tls: object) -> None:
     elif tls is not False:
         raise ConfigurationError(f"{first} must be said in the TLSOptions or SSLContext that tls has: move it there")
     elif switch is first or switch.is_by_scheme:
-        raise ConfigurationError(f"{first} has no effect without TLS: add tls=True, or use rediss:// in the URL")
+        raise ConfigurationError(
+            f"{first} has no effect without TLS: add tls=True (ssl=true in text), or use rediss:// in the URL"
+        )

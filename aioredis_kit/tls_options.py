@@ -74,4 +74,4 @@ def _read_tls(given: object) -> object:
     return given
 
 
-TLS: Final = Kind("True, False, TLSOptions or an ssl.SSLContext", _read_tls, FLAG.parse)
+TLS: Final = Kind("True, False, TLSOptions or an ssl.SSLContext", _read_tls, FLAG.parse, spelled=FLAG.spelled)

@@ -154,9 +154,9 @@ def create_client_from_env(
 
     1. ``ConnectionStrings__cache``: a connection string of StackExchange.Redis, or a URL.
     2. ``CACHE_URI``: a URL.
-    3. ``CACHE_HOST``, with ``CACHE_PORT``, ``CACHE_USERNAME``, ``CACHE_PASSWORD``, ``CACHE_DB``, ``CACHE_SSL``, and
-       redis-py's ``SSL_CA_CERTS``, ``SSL_CERTFILE``, ``SSL_KEYFILE``, ``SSL_CERT_REQS``, ``SSL_CHECK_HOSTNAME``,
-       ``SOCKET_TIMEOUT`` and ``MAX_CONNECTIONS``.
+    3. ``CACHE_HOST``, with ``CACHE_PORT``, ``CACHE_USERNAME`` or ``CACHE_USER``, ``CACHE_PASSWORD``, ``CACHE_DB`` or
+       ``CACHE_DATABASE``, ``CACHE_SSL`` or ``CACHE_TLS``, and redis-py's ``SSL_CA_CERTS``, ``SSL_CERTFILE``,
+       ``SSL_KEYFILE``, ``SSL_CERT_REQS``, ``SSL_CHECK_HOSTNAME``, ``SOCKET_TIMEOUT`` and ``MAX_CONNECTIONS``.
     4. ``REDIS_URL``; or ``REDIS_HOST`` with the same others.
     5. ``AZURE_CACHE_FOR_REDIS_HOST_NAME``, with ``AZURE_CACHE_FOR_REDIS_ACCESS_KEY`` or ``REDIS_SERVICE_PRINCIPAL_ID``.
 

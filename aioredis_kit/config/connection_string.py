@@ -8,7 +8,8 @@ Rules of this file:
 
 1. Every key of StackExchange.Redis is in ``KEYS``: it is another name of an option, has no effect, or is refused; the
    latter two with a reason. What has no effect and matters is told by a warning, see ``ClientConfiguration``.
-2. The format can't escape a comma. So whatever stands behind a password may be a part of it, and is not shown.
+2. The format can't escape a comma. So whatever stands behind a password, or a sentinel's, may be a part of it, and
+   is not shown.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _ENDPOINT: Final = re.compile(
     r"(?:\[(?P<ip>[^\[\]]+)\]|(?P<name>[^\[\]:!=]+))(?::(?P<port>[0-9]{1,5}))?|!(?P<path>/.+)"
 )
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z_ ]{0,39}")
+_PASSWORDS: Final = {"password", "sentinelpassword"}
 _COMMAND: Final = re.compile(r"\$[A-Za-z]{1,40}")
 _COMMA: Final = "; if the password contains a comma, which this format can't escape, give a URL with %2C in its place"
 
@@ -139,7 +141,7 @@ def read_connection_string(text: str, source: str) -> list[Statement]:
     parts = [part for part in (part.strip() for part in text.split(",")) if part]
     pairs = {number: part.split("=", 1) for number, part in enumerate(parts) if part.find("=") > 0}
     places = [number for number in range(len(parts)) if number not in pairs]
-    password = min((n for n, (key, _) in pairs.items() if key.strip().lower() == "password"), default=len(parts))
+    password = min((n for n, (key, _) in pairs.items() if key.strip().lower() in _PASSWORDS), default=len(parts))
     behind = [parts[number] for number in places if number > password]
     said = _endpoint(list(dict.fromkeys(parts[number] for number in places)), behind, source)
     for number, (key, value) in pairs.items():

@@ -4,7 +4,8 @@ For a client with the name ``cache``:
 
 1. ``ConnectionStrings__cache``: a connection string of StackExchange.Redis, or a URL. Aspire and .NET.
 2. ``CACHE_URI``: a URL. Aspire.
-3. ``CACHE_HOST``, with ``CACHE_PORT``, ``CACHE_USERNAME``, ``CACHE_PASSWORD``, ``CACHE_SSL`` and so on: ``SUFFIXES``.
+3. ``CACHE_HOST``, with ``CACHE_PORT``, ``CACHE_USERNAME``, ``CACHE_PASSWORD``, ``CACHE_SSL`` and so on: ``SUFFIXES``,
+   where what is often called otherwise has both names: who says ``CACHE_TLS`` is not to be served in the clear.
 4. ``REDIS_URL``.
 5. ``REDIS_HOST``, with ``REDIS_PORT`` and so on.
 6. ``AZURE_CACHE_FOR_REDIS_HOST_NAME``, with ``AZURE_CACHE_FOR_REDIS_ACCESS_KEY`` or ``REDIS_SERVICE_PRINCIPAL_ID``, the
@@ -33,9 +34,12 @@ __all__ = ["SUFFIXES", "Reading", "read_environment", "read_string"]
 SUFFIXES: Final[Mapping[str, str]] = {
     "PORT": "port",
     "USERNAME": "username",
+    "USER": "username",
     "PASSWORD": "password",
     "DB": "db",
+    "DATABASE": "db",
     "SSL": "ssl",
+    "TLS": "tls",
     "SSL_CA_CERTS": "ssl_ca_certs",
     "SSL_CERTFILE": "ssl_certfile",
     "SSL_KEYFILE": "ssl_keyfile",
@@ -50,7 +54,7 @@ _Reader: TypeAlias = "Callable[[str, Mapping[str, str]], Reading]"
 _AZURE_HOST: Final = "AZURE_CACHE_FOR_REDIS_HOST_NAME"
 _AZURE_KEY: Final = "AZURE_CACHE_FOR_REDIS_ACCESS_KEY"
 _AZURE_USER: Final = "REDIS_SERVICE_PRINCIPAL_ID"
-_MAY_BE_EMPTY: Final = {"USERNAME", "PASSWORD"}  # Aspire's are with Microsoft Entra ID
+_MAY_BE_EMPTY: Final = {"USERNAME", "USER", "PASSWORD"}  # Aspire's are with Microsoft Entra ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,10 @@ def read_environment(name: str | None, environ: Mapping[str, str]) -> Reading:
     candidates = _candidates(name)
     variable = next((each for each in candidates if each in environ), None)
     if variable is None:
-        raise ConfigurationError(f"the environment names no server: set one of these; {_order(candidates, environ)}")
+        raise ConfigurationError(
+            f"the environment names no server: set one of these; {_order(candidates, environ)}"
+            + "".join(f"; {each} is set, and is none of these" for each in _nearly(candidates, environ))
+        )
     if not environ[variable].strip():
         raise ConfigurationError(
             f"{variable} is empty: set it, or unset it for what comes next; {_order(candidates, environ)}"
@@ -137,6 +144,16 @@ def _candidates(name: str | None) -> dict[str, _Reader]:
 def _order(candidates: Iterable[str], environ: Mapping[str, str]) -> str:
     states = (f"{each} ({'empty' if each in environ else 'not set'})" for each in candidates if not environ.get(each))
     return f"looked for, in this order: {', '.join(states)}"
+
+
+def _nearly(candidates: Iterable[str], environ: Iterable[str]) -> list[str]:
+    """Return what is set and may have been meant: in another case, or a URL where it is a URI."""
+
+    def form(variable: str) -> str:
+        return re.sub("_UR[IL]$", "_URL", variable.upper())
+
+    forms = set(map(form, candidates))
+    return [each for each in environ if form(each) in forms]
 
 
 def _read_string(variable: str, environ: Mapping[str, str]) -> Reading:

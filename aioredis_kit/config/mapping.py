@@ -167,7 +167,7 @@ def _provider(name: str, given: str | Mapping[Any, Any], source: str) -> EntraId
 def _check_keys(name: str, given: Mapping[Any, Any], known: Mapping[str, Kind], source: str) -> None:
     for key in given:
         if key not in known:
-            (closest,) = difflib.get_close_matches(str(key)[:50], known, n=1, cutoff=0)
+            (closest,) = difflib.get_close_matches(str(key)[:50].lower(), known, n=1, cutoff=0)
             raise ConfigurationError(
                 f"there is no option '{name}.{str(key)[:50]}' in {source}: the closest one is '{name}.{closest}'"
             )

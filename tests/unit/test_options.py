@@ -94,6 +94,7 @@ def test_options_cannot_be_changed():
     [
         ("comand_timeout", "command_timeout"),
         ("commandTimeout", "command_timeout"),
+        ("CLIENT_NAME", "client_name"),
         ("reconnectStratagem", "reconnect_strategy"),
         ("ssl_cacerts", "ssl_ca_certs"),
         ("pasword", "password"),

@@ -233,6 +233,8 @@ def test_an_unknown_key_is_refused_and_named(text, message):
         ("password=s3cret,of-ada", "the connection string names no server before its password"),
         ("password=s3cret,of[ada", "the connection string has a malformed address"),
         ("h,password=s3cret,of=ada", "the connection string has an unknown key in its part 3; "),
+        ("h,sentinelPassword=s3cret,of=ada,password=x", "the connection string has an unknown key in its part 3; "),
+        ("sentinelPassword=s3cret,ada", "the connection string names no server before its password"),
         ("h,password=s3cret,conectTimeout=1", "the connection string has an unknown key in its part 3: the closest one is 'conn"),
     ],
 )  # fmt: skip

@@ -100,6 +100,14 @@ def test_where_nothing_is_set_the_error_says_what_was_looked_for():
     assert "CACHE" not in refusal({}, None).replace("AZURE_CACHE", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("cache", "CACHE_URL"), ("cache", "CONNECTIONSTRINGS__CACHE"), (None, "REDIS_URI")]
+)
+def test_a_variable_that_was_nearly_found_is_named(name, variable):
+    message = refusal({variable: f"redis://:{SECRET}@h", "OTHER_URL": "redis://h", "HOST": "h"}, name)
+    assert message.endswith(f"AZURE_CACHE_FOR_REDIS_HOST_NAME (not set); {variable} is set, and is none of these")
+
+
 @pytest.mark.parametrize("variable", ORDER)
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_an_empty_variable_is_refused_and_not_passed_over(variable, empty):
@@ -164,6 +172,16 @@ def test_a_host_has_variables_of_its_own(prefix):
     assert sources["tls"].startswith(f"{prefix}_SSL and {prefix}_SSL_CA_CERTS")
 
 
+def test_what_is_often_called_otherwise_has_both_names():
+    """Most of all, what was meant to be encrypted is not sent in the clear."""
+    environ = {"CACHE_HOST": "h", "CACHE_TLS": "true", "CACHE_USER": "ada", "CACHE_DATABASE": "2"}
+    options = read(environ).options
+    assert (options.tls, options.username, options.db) == (True, "ada", 2)
+    assert read(environ | {"CACHE_SSL": "1", "CACHE_USERNAME": "ada", "CACHE_DB": "2"}).options == options
+    assert refusal(environ | {"CACHE_SSL": "0"}).startswith("ssl in CACHE_SSL and tls in CACHE_TLS contradict each ")
+    assert read({"CACHE_HOST": "h", "CACHE_USER": ""}).options.credentials is None
+
+
 def test_an_empty_user_or_password_is_none():
     assert read({"CACHE_HOST": "h", "CACHE_PASSWORD": "", "CACHE_USERNAME": ""}).options.credentials is None
 
@@ -180,13 +198,19 @@ def test_an_empty_user_or_password_is_none():
         ({"ConnectionStrings__cache": "amqp://h"}, "ConnectionStrings__cache must begin with one of redis://"),
         ({"ConnectionStrings__cache": f"h,password={SECRET},db"}, "ConnectionStrings__cache names 2 servers"),
         ({"ConnectionStrings__cache": "h,abortConect=x"}, "ConnectionStrings__cache has an unknown key 'abortConect'"),
-        ({"ConnectionStrings__cache": "h,ssl=x"}, "ssl in ConnectionStrings__cache must be True or False"),
+        (
+            {"ConnectionStrings__cache": "h,ssl=x"},
+            "ssl in ConnectionStrings__cache must be true or false (or yes and no, 1 and 0), not",
+        ),
         ({"CACHE_HOST": "redis://h"}, "host in CACHE_HOST must be a host name"),
         ({"CACHE_HOST": "h", "CACHE_PORT": "x"}, "port in CACHE_PORT must be a whole number"),
         ({"CACHE_HOST": "h", "CACHE_PORT": ""}, "CACHE_PORT is empty: set it, or unset it"),
         ({"CACHE_HOST": "h", "CACHE_PORT": "tcp://10.0.0.1:6379"}, "CACHE_PORT is what Kubernetes puts there"),
-        ({"CACHE_HOST": "h", "CACHE_SSL": "on"}, "ssl in CACHE_SSL must be True, False"),
-        ({"CACHE_HOST": "h", "CACHE_SSL_CA_CERTS": "x"}, "ssl_ca_certs in CACHE_SSL_CA_CERTS has no effect without"),
+        ({"CACHE_HOST": "h", "CACHE_SSL": "on"}, "ssl in CACHE_SSL must be true or false (or yes"),
+        (
+            {"CACHE_HOST": "h", "CACHE_SSL_CA_CERTS": "x"},
+            "ssl_ca_certs in CACHE_SSL_CA_CERTS has no effect without TLS: add tls=True (ssl=true in text)",
+        ),
         ({"CACHE_HOST": "h", "CACHE_PASSWORD": "\udcff" + SECRET}, "password in CACHE_PASSWORD must be text"),
     ],
 )
