@@ -11,7 +11,7 @@ from aioredis_kit.exceptions import TimeoutDiagnosis
 from aioredis_kit.policy.deadlines import timeout_error
 from aioredis_kit.transport.command import Command
 from aioredis_kit.wire.encoder import size_of
-from aioredis_kit.wire.inflight import ABANDONED, IN_FLIGHT, SILENT, UNWRITTEN
+from aioredis_kit.wire.inflight import ABANDONED, DONE, IN_FLIGHT, SILENT, UNWRITTEN, WITHDRAWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _HAS_DEADLINE: Final = frozenset({UNWRITTEN, IN_FLIGHT, ABANDONED})
 """An abandoned command has nobody to tell, but that it gets no reply in time raises a doubt all the same."""
+
+_IS_OVER: Final = frozenset({WITHDRAWN, DONE})
+"""It waits for nothing but its turn to be passed over."""
 
 
 class Expired(NamedTuple):
@@ -85,6 +88,9 @@ def expire(waiting: Iterable[Command], scene: Scene, *, spares_in_flight: bool =
     ahead = ahead_bytes = own = own_bytes = 0
     slots: Iterable[Slot] = () if connection is None else connection.in_flight
     for slot in itertools.chain(slots, (slot for command in waiting for slot in command.slots)):
+        if slot.state in _IS_OVER:  # it is ahead of nobody any more
+            own = own_bytes = 0
+            continue
         own += 1
         own_bytes += size_of(slot.payload)
         if slot.state == SILENT:  # a part, which is not ahead of its own pipeline

@@ -102,6 +102,16 @@ async def test_a_time_out_says_where_the_time_went(peer, clock, make_client):
     await asyncio.gather(*ahead, return_exceptions=True)
 
 
+@pytest.mark.pins("P2", "4.7")
+async def test_what_has_timed_out_is_ahead_of_nobody(clock, make_client, unused_port):
+    """While there is no connection it stays in the queue, to be passed over."""
+    client = make_client(f"redis://127.0.0.1:{unused_port}", command_timeout=1)
+    ended = [outcome(client.get("k")), outcome(client.pipeline(transaction=False).get("k").get("k").execute())]
+    await asyncio.gather(*ended)
+    error = await outcome(client.get("k"))
+    assert (error.diagnosis.commands_ahead, error.diagnosis.bytes_ahead) == (0, 0)
+
+
 @pytest.mark.pins("P2", "4.8")
 async def test_a_time_out_tells_of_a_blocked_loop(peer, make_client):
     """Lag is how late the sweep fired."""
