@@ -29,8 +29,8 @@ _USUAL_NUMBER = 16
 _SCAN_COUNT = 1000
 
 
-class DatabaseNotEmptyError(RuntimeError):
-    """A database of a server that we didn't start holds somebody's keys."""
+class NoDatabaseError(RuntimeError):
+    """No database can be lent: there are too few, or somebody's keys are in it."""
 
 
 class Databases:
@@ -54,7 +54,7 @@ class Databases:
         """Yield the URL of an empty database, and empty it afterwards.
 
         Raises:
-            DatabaseNotEmptyError: There is none, or the one that the server's URL names isn't.
+            NoDatabaseError: There is no empty one for this worker, or the one that the server's URL names isn't.
             OSError: The server can't be reached.
         """
         number = next(self._numbers)
@@ -85,7 +85,7 @@ class Databases:
         if count == self._workers == 1:
             return range(1)
         if not own:
-            raise DatabaseNotEmptyError(
+            raise NoDatabaseError(
                 f"{self._server!r} has {count} databases, too few for {self._workers} xdist workers that share it; "
                 "have fewer workers, or a server for each"
             )
@@ -95,7 +95,7 @@ class Databases:
         named = self._server.address.database
         if named is not None:
             if self._workers > 1:
-                raise DatabaseNotEmptyError(
+                raise NoDatabaseError(
                     f"the server's URL names database {named}, but each of {self._workers} xdist "
                     "workers needs its own; leave the number out to have empty ones chosen"
                 )
@@ -104,7 +104,7 @@ class Databases:
         for number in range(count - 1 - self._worker, -1, -self._workers):
             if f"db{number}" not in in_use:
                 return number
-        raise DatabaseNotEmptyError(
+        raise NoDatabaseError(
             f"{self._server!r} wasn't started by the tests and none of its {count} databases that "
             "this worker may use is empty; empty one, or give no URL to have a server started"
         )
@@ -139,7 +139,7 @@ def _count_databases(probe: Probe) -> int:
 def _require_empty(probe: Probe, number: int) -> None:
     count = probe.call("DBSIZE")
     if count:
-        raise DatabaseNotEmptyError(
+        raise NoDatabaseError(
             f"database {number} of a server that the tests didn't start holds {count} keys, which "
             "they would mix with; name an empty one in the URL, or none to have one chosen"
         )

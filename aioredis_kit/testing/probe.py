@@ -77,7 +77,10 @@ class ServerAddress:
             )
         database = query.get("db", "" if is_unix else parts.path.strip("/"))
         if database and not database.isdigit():
-            raise ValueError(f"the URL of a test server names the database {database!r}: a number")
+            raise ValueError(  # not quoted: it is the password's end, if that has a "/"
+                'the URL of a test server names its database by what is no number; percent-encode "/", "#" and "?" in '
+                "its password"
+            )
         return cls(
             host="" if is_unix else parts.hostname or "localhost",
             port=0 if is_unix else port or 6379,

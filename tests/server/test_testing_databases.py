@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from aioredis_kit.testing import RedisServer, ServerAtURL
-from aioredis_kit.testing.databases import DatabaseNotEmptyError, Databases
+from aioredis_kit.testing.databases import Databases, NoDatabaseError
 from aioredis_kit.testing.probe import Probe, ServerAddress
 
 
@@ -133,7 +133,7 @@ def test_named_database_with_keys(foreign):
     """A database of another's server that holds keys is refused, with the remedy."""
     ask(f"{foreign.url}/5", "SET", "theirs", "x")
     databases = Databases(ServerAtURL(f"{foreign.url}/5"))
-    with pytest.raises(DatabaseNotEmptyError, match=r"5 .* 1 keys.*name an empty one"):
+    with pytest.raises(NoDatabaseError, match=r"5 .* 1 keys.*name an empty one"):
         databases.lend().__enter__()
     assert ask(f"{foreign.url}/5", "GET", "theirs") == b"x"
 
@@ -144,7 +144,7 @@ def test_keys_of_others_come_later(foreign):
     with databases.lend() as url:
         pass
     ask(url, "SET", "theirs", "x")
-    with pytest.raises(DatabaseNotEmptyError):
+    with pytest.raises(NoDatabaseError):
         databases.lend().__enter__()
     assert ask(url, "GET", "theirs") == b"x"
 
@@ -153,7 +153,7 @@ def test_no_empty_database(server, foreign):
     """Where no database is empty, none is lent."""
     for number in range(16):
         ask(f"{server.url}/{number}", "SET", "theirs", "x")
-    with pytest.raises(DatabaseNotEmptyError, match="none of its 16 databases"):
+    with pytest.raises(NoDatabaseError, match="none of its 16 databases"):
         Databases(foreign).lend().__enter__()
 
 
@@ -172,7 +172,7 @@ def test_workers_share_a_server_that_was_started_for_them(server):
 
 def test_too_many_workers_share_a_server(server):
     databases = Databases(ServerAtURL(server.url, started_here=True), worker=15, workers=16)
-    with pytest.raises(DatabaseNotEmptyError, match="16 databases, too few for 16 xdist workers"):
+    with pytest.raises(NoDatabaseError, match="16 databases, too few for 16 xdist workers"):
         databases.lend().__enter__()
 
 
@@ -187,5 +187,5 @@ def test_workers_share_a_foreign_server(foreign):
                 assert number_of(next_url) % 4 == number_of(url) % 4
     assert lent == {0: 15, 1: 14, 2: 13, 3: 12}
     named = ServerAtURL(f"{foreign.url}/5")
-    with pytest.raises(DatabaseNotEmptyError, match="4 xdist workers"):
+    with pytest.raises(NoDatabaseError, match="4 xdist workers"):
         Databases(named, worker=1, workers=4).lend().__enter__()
