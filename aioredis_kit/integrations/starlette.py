@@ -131,8 +131,9 @@ def add_exception_handlers(app: Starlette, /, *, retry_after: int = 1) -> None:
     should repeat a POST by itself, as commands before the one that failed may have been executed. A WebSocket is closed
     with 1013. What is the application's own fault (``ConfigurationError``, a ``ResponseError``) stays a 500.
 
-    A mounted application has handlers of its own: call it for that, too. In an ``ExceptionGroup``, as a ``TaskGroup``
-    raises it, Starlette looks for no errors.
+    A mounted application has handlers of its own: call it for that, too. What a middleware raises passes by all
+    handlers, and in an ``ExceptionGroup``, as a ``TaskGroup`` raises it, Starlette looks for no errors: catch
+    ``UNAVAILABLE`` there.
 
     Args:
         app: The application.
