@@ -337,14 +337,14 @@ class Statement:
         value: The value that was given.
         meaning: What becomes of it.
         source: Where it was said, as completes the sentence "port in …"; empty for an argument.
-        is_by_scheme: Whether it was said by nothing but the scheme of a URL.
+        is_implied: Whether it only follows from something else: TLS from the scheme of a URL, or a port from TLS.
     """
 
     name: str
     value: object = field(repr=False)  # of any option, a password too
     meaning: Meaning = field(repr=False)
     source: str = ""
-    is_by_scheme: bool = False
+    is_implied: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} in {self.source}" if self.source else self.name
@@ -423,7 +423,7 @@ def read_url(url: str, source: str = _URL) -> list[Statement]:
         ConfigurationError: It is malformed, or names an unknown option.
     """
     return [
-        replace(read_text(state(name, value, source)), is_by_scheme=name == "tls" and isinstance(value, bool))
+        replace(read_text(state(name, value, source)), is_implied=name == "tls" and isinstance(value, bool))
         for name, value in _parsed_url(url, source).items()
     ]
 
@@ -526,7 +526,7 @@ def _preset(settled: _Settled) -> tuple[str, ...]:
     port = azure_port(settled["host"][1]) if "host" in settled else None
     if port is None:
         return ()
-    if "tls" in settled and settled["tls"][1] is False and settled["tls"][0].is_by_scheme:
+    if "tls" in settled and settled["tls"][1] is False and settled["tls"][0].is_implied:
         del settled["tls"]
     assumed = {name: value for name, value in (("port", port), ("tls", True)) if name not in settled}
     settled |= {name: (state(name, value, _HOSTS_NAME), value) for name, value in assumed.items()}
@@ -565,7 +565,7 @@ def _fold_tls(settled: _Settled, tls: object) -> None:
         settled["tls"] = replace(switch, source=" and ".join(filter(None, sources))), TLSOptions(**values)
     elif tls is not False:
         raise ConfigurationError(f"{first} must be said in the TLSOptions or SSLContext that tls has: move it there")
-    elif switch is first or switch.is_by_scheme:
+    elif switch is first or switch.is_implied:
         raise ConfigurationError(
             f"{first} has no effect without TLS: add tls=True (ssl=true in text), or use rediss:// in the URL"
         )

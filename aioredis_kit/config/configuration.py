@@ -188,10 +188,12 @@ def _not_overridden(said: Iterable[Statement], more: Iterable[Statement]) -> lis
     gone = {option for each in more for option in _replaced_by(each)} - {""}
     # Whoever overrides with a plain True says that there is TLS, not how.
     is_tls_on = any(_option(each) == "tls" and each.value is True for each in more)
+    is_tls_off = any(_option(each) == "tls" and each.value is False for each in more)
     return [
         each
         for each in said
-        if _option(each) not in gone or (is_tls_on and _option(each) == "tls" and each.value is not False)
+        if (_option(each) not in gone or (is_tls_on and _option(each) == "tls" and each.value is not False))
+        and not (is_tls_off and each.is_implied)
     ]
 
 

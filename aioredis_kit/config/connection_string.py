@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aioredis_kit.exceptions import ConfigurationError
@@ -219,4 +220,4 @@ def _port_of_ssl(said: list[Statement], source: str) -> list[Statement]:
     values = {each.name: each.value for each in said}
     if values.get("ssl") is not True or "host" not in values or "port" in values or azure_port(str(values["host"])):
         return []
-    return [state("port", _TLS_PORT, f"{source}, whose ssl is true")]
+    return [replace(state("port", _TLS_PORT, f"{source}, whose ssl is true"), is_implied=True)]

@@ -59,6 +59,14 @@ def test_who_says_that_there_is_tls_does_not_say_how(text):
     assert ClientConfiguration.from_mapping(text, tls=False).options.tls is False
 
 
+def test_without_tls_its_port_is_not_assumed():
+    """The one that a connection string implies; one that it names stays."""
+    assert read("h,ssl=true").options.port == 6380
+    assert read("h,ssl=true", ssl=False).options.port == 6379
+    assert read("h,ssl=true", ssl_ca_certs="/ca.pem").options.port == 6380
+    assert read("h:6380,ssl=true", tls=False).options.port == 6380
+
+
 def test_an_override_decides_what_the_hosts_name_tells():
     options = read("redis://h", host="mine.redis.azure.net", password=SECRET).options
     assert (options.port, options.tls) == (10000, True)
