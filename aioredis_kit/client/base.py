@@ -139,6 +139,8 @@ class ClientCore(Issuer):
         """Make all plans anew, those of sessions too."""
         for plans in (*self._plans, *self._sessions_plans):
             plans.by_name.clear()
+        if self.observation is not None:
+            self.observation.forget_names()
 
     def add_session(self, plans: Plans) -> None:
         """Keep the plans of a session in step with what is registered. What they negotiate is their own."""

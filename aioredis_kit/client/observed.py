@@ -81,6 +81,10 @@ class Observation:
         """Return the call of a pipeline that begins now."""
         return Call(self._origin, MULTI if is_transaction else PIPELINE, commands, self._clock())
 
+    def forget_names(self) -> None:
+        """Look all operations up anew: others may be known."""
+        self._operations.clear()
+
     @types.coroutine
     def watch(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Run a call, and tell the hooks about it. Returns and raises what it does.
