@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["program"]
 
 _COMMANDS: Final = {
+    "ping": "aioredis_kit.cli.ping:ping",
     "parse": "aioredis_kit.cli.parse:parse",
+    "bench": "aioredis_kit.cli.bench.command:bench",
 }
 _TELLING: Final = re.compile(r"[:@,=/]")
 """What has one of these may be a URL or a connection string, or a part of one."""
@@ -81,5 +83,7 @@ def program() -> None:
 
     Exit codes: 0 well, 1 trouble with the server or the way to it, 2 wrong arguments or configuration, 130 Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # rather than fail where a name can't be written in its encoding
     # Whatever matters is told by the commands themselves; without a handler, warnings would go to stderr as well.
     logging.getLogger("aioredis_kit").addHandler(logging.NullHandler())

@@ -23,14 +23,12 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.text import Text
 
-from aioredis_kit.cli.failures import failure_of
+from aioredis_kit.cli.failures import Failure, failure_of
 from aioredis_kit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import TextIO
-
-    from aioredis_kit.cli.failures import Failure
 
 __all__ = ["ExitCode", "Output", "reporting", "run"]
 
@@ -144,19 +142,21 @@ def reporting(command: Callable[Concatenate[Output, P], ExitCode]) -> Callable[P
             output.fail(failure_of(error))
             code = ExitCode.WRONG
         except KeyboardInterrupt:
+            output.fail(Failure("Interrupted", "interrupted before there was anything to tell"))
             code = ExitCode.INTERRUPTED
         raise click.exceptions.Exit(code)
 
     return reported
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> T:
     """Run a coroutine on an event loop of its own, and return what it returns.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed. The coroutine was cancelled, and has ended.
     """
-    return asyncio.run(work)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work)
 
 
 def wrapped(text: str, width: int, *, indent: int = 0, hang: int = 2) -> str:

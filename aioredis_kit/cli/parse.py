@@ -70,7 +70,7 @@ def _tell(output: Output, target: Target, *, shows_defaults: bool) -> None:
     output.columns(said, ("cyan", "", "dim"), indent=2)
     defaults = [(each.name, each.value) for each in explanation.settings if not each.source]
     if shows_defaults:
-        output.say("defaults")
+        output.say("the others have their defaults:")
         output.columns(defaults, ("cyan", ""), indent=2)
     else:
         output.say(f"{len(defaults)} options have their defaults: see them with --all", "dim")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aioredis_kit.options import Options
 
-__all__ = ["Target", "read_target", "seconds", "target_argument", "timeout_option"]
+__all__ = ["Target", "probing", "read_target", "seconds", "target_argument", "timeout_option"]
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -97,6 +97,20 @@ def _sources(configuration: ClientConfiguration) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in said if each not in {"", "an argument"}))
 
 
+def probing(timeout: float | None) -> dict[str, Any]:
+    """Return the overrides with which a command looks at a server: it is asked each time, on the shared connection.
+
+    Args:
+        timeout: How long connecting may take, and each command, in seconds; ``None``: as configured.
+    """
+    overrides: dict[str, Any] = {"client_side_cache": None, "single_connection_client": False}
+    if timeout is not None:
+        # The time of one attempt runs out first: it says more about why.
+        times = {"connect_timeout": timeout, "initial_connect_timeout": 2 * timeout, "command_timeout": timeout}
+        overrides |= times
+    return overrides
+
+
 def seconds(least: float, most: float) -> Callable[[str], float]:
     """Return what reads an option that is a duration in seconds.
 
@@ -122,7 +136,5 @@ timeout_option = click.option(
     "--timeout",
     type=seconds(0.001, 3600),
     metavar="SECONDS",
-    default=5.0,
-    show_default=True,
-    help="How long to wait for each answer.",
+    help="How long connecting may take, and each answer.  [default: what TARGET says, or 3 and 5]",
 )
