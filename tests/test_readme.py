@@ -17,6 +17,7 @@ import sys
 import tomllib
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 import redis.asyncio
 import redis.exceptions
@@ -25,11 +26,13 @@ from starlette.testclient import TestClient
 
 import aioredis_kit
 from aioredis_kit import CacheOptions, ConfigurationError, TimeoutCause, pytest_plugin, spellings
+from aioredis_kit.cli.app import program
 from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
 from aioredis_kit.integrations.starlette import UNAVAILABLE
 from aioredis_kit.options import Options, TLSOptions
 from aioredis_kit.testing.probe import ServerAddress
+from tests.support.cli import invoke
 from tests.support.readme import CONFTESTS, FRAGMENTS, PROGRAMS, README, ROOT, SNIPPETS, TEST_FILES, blocks
 
 if TYPE_CHECKING:
@@ -53,6 +56,15 @@ RUN_BY = {
         "test_what_caps_redis_py_can_be_installed",
     ),
     "uv run examples/quickstart.py": ("tests/server/test_quickstart.py", "QUICKSTART, *arguments"),
+    "aioredis-kit ping redis://localhost:6379 --count 3": ("tests/server/test_cli.py", '"ping", redis_server.url'),
+    'aioredis-kit parse "cache.example.com:6380,password=s3cret-of-ada,ssl=true,abortConnect=true"': (
+        "tests/unit/cli/test_parse.py",
+        "cache.example.com:6380,password=s3cret-of-ada,ssl=true,abortConnect=true",
+    ),
+    "aioredis-kit bench redis://localhost:6379 --callers 100 --seconds 3": (
+        "tests/server/test_cli.py",
+        '"bench", redis_server.url',
+    ),
     "uv run pytest": (".ci/run", "pip install uv && uv run pytest"),
     "uv run ruff check": (".ci/run", "uv run ruff check"),
     "uv run ruff format --check": (".ci/run", "uv run ruff format --check"),
@@ -215,7 +227,7 @@ def test_the_web_service_serves(redis_url, monkeypatch):
 def test_the_two_commands_are_there():
     assert "pip install uv && uv run examples/quickstart.py\npip install uv && uv run pytest\n" in blocks("shell")
     assert PROJECT["tool"]["uv"]["default-groups"] == ["dev"]
-    assert "aioredis_kit[testing,uvloop,entra,starlette,fastapi]" in PROJECT["dependency-groups"]["dev"]
+    assert "aioredis_kit[testing,uvloop,entra,starlette,fastapi,cli]" in PROJECT["dependency-groups"]["dev"]
     assert PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
 
 
@@ -242,6 +254,9 @@ def test_a_command_can_be_given(command):
         case ["uv", "run", tool, *_]:
             package = {"lint-imports": "import-linter"}.get(tool, tool)
             assert any(line.startswith(package) for line in PROJECT["dependency-groups"]["dev"])
+        case ["aioredis-kit", name, *arguments]:
+            assert PROJECT["project"]["scripts"] == {"aioredis-kit": "aioredis_kit.cli:main"}
+            program.get_command(click.Context(program), name).make_context(name, arguments)
         case ["bash", path]:
             subprocess.run(["bash", "-n", ROOT / path], check=True)
         case ["docker", "compose", "up", *arguments]:
@@ -288,7 +303,16 @@ def test_the_table_of_options_can_be_read():
 def test_the_explanation_is_what_the_code_before_it_prints(capsys):
     (code,) = (code for code in FRAGMENTS if "explain()" in code)
     exec(compile(code, "README.md", "exec"), {})
-    assert [capsys.readouterr().out] == blocks("text")
+    assert capsys.readouterr().out in blocks("text")
+
+
+def test_the_table_of_bench_is_what_bench_prints(redis_url):
+    """But for the numbers."""
+    (shown,) = (block for block in blocks("text") if "commands/s" in block)
+    printed = invoke("bench", redis_url, "--seconds", "0.1", "--callers", "2").stdout
+    (head, *rows), (printed_head, *printed_rows) = (text.split("\n\n")[1].splitlines() for text in (shown, printed))
+    assert head.split() == printed_head.split()
+    assert [row.split()[0] for row in rows] == [row.split()[0] for row in printed_rows]
 
 
 def test_the_variables_are_those_of_the_code():
