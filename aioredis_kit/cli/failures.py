@@ -15,6 +15,7 @@ from aioredis_kit.exceptions import (
     ConnectError,
     ConnectTimeoutError,
 )
+from aioredis_kit.policy.tls_failures import TLSFailure, find_failure, tls_error_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,11 @@ def _words_of_connecting(error: ConnectError) -> tuple[str, str]:
         return str(error), "check how the host is spelt, and whether this machine's name resolution knows it"
     if any(isinstance(cause, FileNotFoundError) for cause in causes):
         return str(error), "start the server, or correct the path of its Unix socket (unixsocket in its configuration)"
+    secured = tls_error_behind(error)
+    if secured is not None and find_failure(secured) is TLSFailure.UNKNOWN_AUTHORITY:
+        return str(error), "in a URL, ca_file is ssl_ca_certs: rediss://HOST?ssl_ca_certs=FILE"
+    if any(isinstance(cause, ConnectionResetError) for cause in causes):
+        return str(error), "if that port speaks TLS, rediss:// in place of redis://; else look into the server's log"
     if isinstance(error, ConnectTimeoutError):
         return (
             str(error),

@@ -20,7 +20,7 @@ __all__ = ["parse"]
 _DEFAULT: Final = "default"
 
 
-@click.command
+@click.command(short_help="What a connection string, a URL or the environment says.")
 @target_argument
 @click.option("--all", "shows_defaults", is_flag=True, help="Show the options that have their defaults, too.")
 @reporting

@@ -73,7 +73,7 @@ class Pings:
         }
 
 
-@click.command
+@click.command(short_help="Whether a server answers, who it is, and how fast.")
 @target_argument
 @click.option("--count", type=click.IntRange(1, _MOST), default=1, show_default=True, help="How many pings to send.")
 @click.option(

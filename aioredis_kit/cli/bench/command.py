@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-@click.command
+@click.command(short_help="How much a client gets out of a server.")
 @target_argument
 @click.option(
     "--callers", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many issue commands at once."
@@ -136,14 +136,14 @@ def _progress(output: Output, results: Results) -> Iterator[Callable[[str, Round
         console=output.console,
         auto_refresh=False,
         transient=True,
-        disable=not output.is_live,
     )
-    with bar:
-        task = bar.add_task("measuring", total=results.plan.steps)
+    task = bar.add_task("measuring", total=results.plan.steps)
 
-        def done(name: str, measured: Round | None) -> None:
-            if measured is not None:
-                results.rounds[name].append(measured)
+    def done(name: str, measured: Round | None) -> None:
+        if measured is not None:
+            results.rounds[name].append(measured)
+        if output.is_live:
             bar.update(task, advance=1, refresh=True)
 
+    with bar if output.is_live else nullcontext():  # disabled, it prints a line with some releases of rich
         yield done

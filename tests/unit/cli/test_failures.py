@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import pytest
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
@@ -22,6 +23,12 @@ from aioredis_kit.exceptions import (
 def caused(error, cause):
     error.__cause__ = cause
     return one_for_each(error)
+
+
+def unverified(code):
+    error = ssl.SSLCertVerificationError()
+    error.verify_code = code
+    return error
 
 
 @pytest.mark.parametrize(
@@ -46,6 +53,9 @@ def caused(error, cause):
             "/nope: no such file",
             "the path of its Unix socket",
         ),
+        (caused(ConnectError("not trusted"), unverified(19)), "not trusted", "ssl_ca_certs=FILE"),
+        (caused(ConnectError("it has expired"), unverified(10)), "it has expired", ""),
+        (caused(ConnectError("reset"), ConnectionResetError()), "reset", "rediss:// in place of redis://"),
         (ConnectTimeoutError("cache:1 did not answer"), "cache:1 did not answer", "TLS on one side only"),
         (ConnectError("the certificate has expired: renew it"), "the certificate has expired", ""),
         (
