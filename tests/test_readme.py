@@ -57,6 +57,7 @@ RUN_BY = {
     ),
     "uv run examples/quickstart.py": ("tests/server/test_quickstart.py", "QUICKSTART, *arguments"),
     "aioredis-kit ping redis://localhost:6379 --count 3": ("tests/server/test_cli.py", '"ping", redis_server.url'),
+    "aioredis-kit doctor redis://localhost:6379": ("tests/server/test_cli_doctor.py", 'invoke("doctor"'),
     'aioredis-kit parse "cache.example.com:6380,password=s3cret-of-ada,ssl=true,abortConnect=true"': (
         "tests/unit/cli/test_parse.py",
         "cache.example.com:6380,password=s3cret-of-ada,ssl=true,abortConnect=true",
@@ -308,7 +309,7 @@ def test_the_explanation_is_what_the_code_before_it_prints(capsys):
 
 def test_the_table_of_bench_is_what_bench_prints(redis_url):
     """But for the numbers."""
-    (shown,) = (block for block in blocks("text") if "commands/s" in block)
+    (shown,) = (block for block in blocks("text") if "CPU µs/command" in block)
     printed = invoke("bench", redis_url, "--seconds", "0.1", "--callers", "2").stdout
     (head, *rows), (printed_head, *printed_rows) = (text.split("\n\n")[1].splitlines() for text in (shown, printed))
     assert head.split() == printed_head.split()

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "ping": "aioredis_kit.cli.ping:ping",
     "parse": "aioredis_kit.cli.parse:parse",
     "bench": "aioredis_kit.cli.bench.command:bench",
+    "doctor": "aioredis_kit.cli.doctor.command:doctor",
 }
 _TELLING: Final = re.compile(r"[:@,=/]")
 """What has one of these may be a URL or a connection string, or a part of one."""

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from aioredis_kit.cli.failures import Failure, failure_of
+from aioredis_kit.cli.lookups import LookUps
 from aioredis_kit.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def run(work: Coroutine[Any, Any, T], *, loop_factory: Callable[[], asyncio.Abst
         KeyboardInterrupt: Ctrl-C was pressed. The coroutine was cancelled, and has ended.
     """
     with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.get_loop().set_default_executor(LookUps())
         return runner.run(work)
 
 

@@ -91,6 +91,21 @@ class Dialler:
                 raise explained from error
             raise
 
+    async def look_up(self) -> Sequence[AddressInfo]:
+        """Return the addresses of the host, in the order in which they are tried.
+
+        Raises:
+            OSError: It has none, or nobody can tell.
+
+        Cancellation:
+            Safe. A look-up that goes on in its thread is not waited for.
+        """
+        host, port = self.address.host, self.address.port
+        try:  # an IP address needs no look-up, which would take a thread
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
     def explain(self, error: BaseException | None, names: Sequence[str] = ()) -> ConnectError | None:
         """Return why TLS failed in words, with the option that mends it; ``None`` if that is not known.
 
@@ -164,7 +179,7 @@ class Dialler:
     async def _connect(self, timeout: float) -> socket.socket:
         loop = asyncio.get_running_loop()
         error: OSError = socket.gaierror(socket.EAI_NONAME, "the name has no address")
-        addresses = await self._look_up()
+        addresses = await self.look_up()
         for family, kind, number, _, where in addresses:
             sock = socket.socket(family, kind, number)
             try:
@@ -180,13 +195,6 @@ class Dialler:
             else:
                 return sock
         raise error
-
-    async def _look_up(self) -> Sequence[AddressInfo]:
-        host, port = self.address.host, self.address.port
-        try:  # an IP address needs no look-up, which would take a thread
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except socket.gaierror:
-            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
     def _set_options(self, sock: socket.socket) -> None:
         options = self.options
