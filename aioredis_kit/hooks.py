@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
     Words: TypeAlias = "tuple[Any, ...]"
 
-__all__ = ["MULTI", "PIPELINE", "Call", "CommandHook", "Origin"]
+__all__ = ["MULTI", "OTHER", "PIPELINE", "Call", "CommandHook", "Origin"]
 
 PIPELINE = "PIPELINE"
 """The operation of a pipeline."""
 MULTI = "MULTI"
 """The operation of a transaction."""
+OTHER = "_OTHER"
+"""The operation of a command that isn't known."""
 
 
 class Origin(Protocol):
     """The client that calls come from, with all its views and sessions.
+
+    It doesn't keep the client: whoever has it lets that be forgotten.
 
     Attributes:
         address: Where its server is, as it may be shown: ``localhost:6379``.
@@ -35,6 +39,10 @@ class Origin(Protocol):
         port: Its port; ``None`` on a Unix socket.
         db: The number of the database.
         client_name: What its connections are named; ``None``: nothing.
+        max_connections: How many it may have at once.
+        peer: The IP address and port that its first shared connection leads to, or the path of its Unix socket and
+            ``None``; ``None``: there is none now.
+        is_gone: Whether it was forgotten. Its numbers stay as they were.
     """
 
     @property
@@ -62,8 +70,31 @@ class Origin(Protocol):
         """See above."""
         ...
 
+    @property
+    def max_connections(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def peer(self) -> tuple[str, int | None] | None:
+        """See above."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """See above."""
+        ...
+
+    def name_of(self, command: Words) -> str:
+        """Return a command's name as it may be shown: what ``Call.operation`` is for one command."""
+        ...
+
     def statistics(self) -> Statistics:
-        """See ``RedisClient.statistics``."""
+        """See ``RedisClient.statistics``. From any thread."""
+        ...
+
+    def totals(self) -> Statistics:
+        """Return the same, but with counters that go on where the client was opened again. From any thread."""
         ...
 
     def on(self, event: str, listener: Callable[..., object]) -> None:
@@ -130,13 +161,25 @@ class Call:
 class CommandHook:
     """Is told of all calls of a client: ``create_client(..., hooks=[hook])``. To be subclassed.
 
-    What isn't overridden costs nothing: if no hook has ``before``, ``after`` or ``error``, calls are made as if there
-    were none. One hook may be given to several clients. What it does is done for every call, while the event loop
-    waits: it is to be quick.
+    If no hook wants calls, they are made as if there were none. One hook may be given to several clients. What it does
+    is done for every call, while the event loop waits: it is to be quick.
     """
 
     def attached(self, origin: Origin) -> None:
-        """A client was made that has this hook. To hold the origin weakly lets the client be forgotten."""
+        """A client was made that has this hook."""
+
+    @property
+    def wants_calls(self) -> bool:
+        """Whether it is to be told of calls at all: if it has ``before``, ``after`` or ``error``. Asked once."""
+        return any(getattr(type(self), name) is not getattr(CommandHook, name) for name in ("before", "after", "error"))
+
+    def wants_this_call(self) -> bool:
+        """Return whether it is to be told of the call that is being made.
+
+        It is asked before anything is known of the call, in the context in which that is made. A call that no hook
+        wants costs no more than the question.
+        """
+        return True
 
     def before(self, call: Call) -> Any:
         """A call begins. What is returned is handed to ``after`` or ``error``."""

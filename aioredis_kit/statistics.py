@@ -1,16 +1,21 @@
 """What a client has done and is doing, as numbers: taken in one moment, by whoever asks.
 
 Counters only grow while a client is open, and begin anew when it is opened again; gauges say what is. Nothing here
-holds a key, a value or a secret, so all of it can be shown.
+holds a key, a value or a secret, so all of it can be shown. ``Statistics.after`` lets counters go on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aioredis_kit.cache.statistics import CacheStatistics
+
+
+def _counter(start: float = 0) -> Any:
+    """Return the field of a counter."""
+    return field(default=start, metadata={"is_counter": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +38,15 @@ class CommandStatistics:
         dropped_replies: How many replies came when their callers had gone.
     """
 
-    answered: int = 0
-    errors: int = 0
-    timed_out: int = 0
-    cancelled: int = 0
-    lost: int = 0
-    unsent: int = 0
-    maybe_executed: int = 0
-    retried: int = 0
-    dropped_replies: int = 0
+    answered: int = _counter()
+    errors: int = _counter()
+    timed_out: int = _counter()
+    cancelled: int = _counter()
+    lost: int = _counter()
+    unsent: int = _counter()
+    maybe_executed: int = _counter()
+    retried: int = _counter()
+    dropped_replies: int = _counter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +109,12 @@ class ConnectionStatistics:
     shared: LaneStatistics = field(default_factory=LaneStatistics)
     dedicated: LaneStatistics = field(default_factory=LaneStatistics)
     push: LaneStatistics = field(default_factory=LaneStatistics)
-    opened: int = 0
-    reconnects: int = 0
-    losses: int = 0
-    failures: int = 0
+    opened: int = _counter()
+    reconnects: int = _counter()
+    losses: int = _counter()
+    failures: int = _counter()
     latest_loss: str = ""
-    lease_timeouts: int = 0
+    lease_timeouts: int = _counter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +128,8 @@ class LatencyStatistics:
         longest: How long the slowest took.
     """
 
-    pings: int = 0
-    total: float = 0.0
+    pings: int = _counter()
+    total: float = _counter(0.0)
     latest: float | None = None
     longest: float = 0.0
 
@@ -139,8 +144,8 @@ class LagStatistics:
         longest: How late it was at worst.
     """
 
-    delays: int = 0
-    total: float = 0.0
+    delays: int = _counter()
+    total: float = _counter(0.0)
     longest: float = 0.0
 
 
@@ -173,15 +178,30 @@ class Statistics:
     connections: ConnectionStatistics = field(default_factory=ConnectionStatistics)
     latency: LatencyStatistics = field(default_factory=LatencyStatistics)
     loop_lag: LagStatistics = field(default_factory=LagStatistics)
-    socket_writes: int = 0
-    bytes_written: int = 0
-    bytes_read: int = 0
-    pushes: int = 0
-    gaps: int = 0
-    orphaned_replies: int = 0
-    unknown_outcomes: int = 0
-    renewals: int = 0
-    failed_renewals: int = 0
-    reauthentications: int = 0
+    socket_writes: int = _counter()
+    bytes_written: int = _counter()
+    bytes_read: int = _counter()
+    pushes: int = _counter()
+    gaps: int = _counter()
+    orphaned_replies: int = _counter()
+    unknown_outcomes: int = _counter()
+    renewals: int = _counter()
+    failed_renewals: int = _counter()
+    reauthentications: int = _counter()
     token_expires_at: float | None = None
     cache: CacheStatistics | None = None
+
+    def after(self, earlier: Statistics) -> Statistics:
+        """Return the same, with counters that go on from earlier ones. Those of the cache go on by themselves."""
+        return _after(self, earlier)  # type: ignore[no-any-return]  # of its own class
+
+
+def _after(now: Any, earlier: Any) -> Any:
+    changes: dict[str, Any] = {}
+    for each in fields(now):
+        value = getattr(now, each.name)
+        if each.metadata.get("is_counter"):
+            changes[each.name] = value + getattr(earlier, each.name)
+        elif is_dataclass(value) and each.name != "cache":
+            changes[each.name] = _after(value, getattr(earlier, each.name))
+    return replace(now, **changes) if changes else now

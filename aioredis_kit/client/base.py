@@ -139,8 +139,7 @@ class ClientCore(Issuer):
         """Make all plans anew, those of sessions too."""
         for plans in (*self._plans, *self._sessions_plans):
             plans.by_name.clear()
-        if self.observation is not None:
-            self.observation.forget_names()
+        self.origin.forget_names()
 
     def add_session(self, plans: Plans) -> None:
         """Keep the plans of a session in step with what is registered. What they negotiate is their own."""
@@ -223,6 +222,7 @@ class ClientCore(Issuer):
         self.forget_plans()  # they know what was done on the connections of an earlier life
         self.state = ClientState.CONNECTING
         life = self._life = Life(self, self.equipment, self.listeners, loop)
+        self.origin.life_began()
         life.router.expect_timeout(self._shortest_timeout)
         self.loop, self.lane = life.loop, life.router.lane
         if self.caching is not None:
@@ -250,6 +250,7 @@ class ClientCore(Issuer):
                 "create a client in the child"
             )
         if life.loop.is_closed():
+            self.origin.life_ended()
             self._life = self.loop = None
             self.state = ClientState.NEW
             if self.caching is not None:
@@ -311,7 +312,9 @@ class ClientCore(Issuer):
             return
         if witness.present is not None:
             witness.present.left_open(self)
-        if not life.loop.is_closed():
+        if life.loop.is_closed():
+            self.origin.life_ended()
+        else:
             life.loop.call_soon_threadsafe(self.cancelled, life)
         warnings.warn(
             f"a client of {self.equipment.dialler.address} was not closed", ResourceWarning, stacklevel=2, source=self
@@ -323,6 +326,7 @@ class ClientCore(Issuer):
         if self.caching is not None:
             self.caching.close()
         life.end(cause or self.closed_error(), is_terminated=cause is not None)
+        self.origin.life_ended()
 
     def closed_error(self) -> ClientClosedError:
         """Return why no command is taken, where that is so because the client is not open."""

@@ -304,7 +304,7 @@ class RedisClient(Observing, Subscribing, CommandClient):  # type: ignore[misc] 
         return self._core.state
 
     def statistics(self) -> Statistics:
-        """Return what it has done since it was last opened, as numbers."""
+        """Return what it has done since it was last opened, as numbers. It may be called in any thread."""
         return self._core.statistics()
 
     async def health(self, *, timeout: float | timedelta = 0.5) -> Health:

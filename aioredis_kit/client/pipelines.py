@@ -208,11 +208,11 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         if not self.command_stack and not self.watching:
             return []
         observation, results = self._client.observation, self._run_all(raise_on_error=raise_on_error)
-        if observation is None:
+        if observation is None or not (hooks := observation.audience()):
             return await results
         is_transaction = self.is_transaction or self.explicit_transaction
         call = observation.batch([args for args, _ in self.command_stack], is_transaction=is_transaction)
-        observed: list[Any] = await observation.watch(call, results)
+        observed: list[Any] = await observation.watch(hooks, call, results)
         return observed
 
     async def _run_all(self, *, raise_on_error: bool) -> list[Any]:

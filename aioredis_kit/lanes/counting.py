@@ -1,8 +1,15 @@
-"""Makes the statistics of an endpoint of what its lanes know. All of it is done when somebody asks, and only then."""
+"""Makes the statistics of an endpoint of what its lanes know. All of it is done when somebody asks, and only then.
+
+Rules of this file:
+
+1. Whoever asks may do so in another thread than the loop's, which goes on meanwhile: what is looked at twice may be
+   something else by then, and what is iterated over may change.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 from aioredis_kit.statistics import (
     CommandStatistics,
@@ -14,7 +21,11 @@ from aioredis_kit.statistics import (
 
 if TYPE_CHECKING:
     from aioredis_kit.lanes.endpoint import Endpoint
+    from aioredis_kit.lanes.queue import LinkQueue
+    from aioredis_kit.transport.connection import Connection
     from aioredis_kit.transport.tally import Tally, Traffic
+
+_MOST_ATTEMPTS: Final = 10
 
 
 def statistics_of(endpoint: Endpoint) -> Statistics:
@@ -70,16 +81,30 @@ def _queue(endpoint: Endpoint) -> QueueStatistics:
     now = endpoint.clock()
     shared = endpoint.shared.queues
     queues = [*shared, *endpoint.dedicated.queues]
-    connections = [queue.connection for queue in queues if queue.connection is not None]
-    oldest_written = [
-        queue.connection.in_flight[0].written[0] for queue in shared if queue.connection and queue.connection.in_flight
-    ]
+    connections = [connection for queue in queues if (connection := queue.connection) is not None]
+    oldest_written = min((_oldest_written(queue.connection) for queue in shared), default=math.inf)
     return QueueStatistics(
-        waiting=sum(queue.waiting for queue in queues),
-        oldest=max(queue.oldest(now) for queue in queues),
+        waiting=max(sum(queue.waiting for queue in queues), 0),
+        oldest=max(_oldest_waiting(queue, now) for queue in queues),
         in_flight=sum(len(connection.in_flight) for connection in connections),
-        oldest_in_flight=max(now - min(oldest_written, default=now), 0.0),
+        oldest_in_flight=max(now - oldest_written, 0.0),
         bytes_in_flight=sum(connection.bytes_in_flight for connection in connections if connection.in_flight),
-        abandoned=sum(connection.abandoned_in_flight for connection in connections),
+        abandoned=max(sum(connection.abandoned_in_flight for connection in connections), 0),
         waiting_for_lease=endpoint.dedicated.waiting,
     )
+
+
+def _oldest_waiting(queue: LinkQueue, now: float) -> float:
+    for _ in range(_MOST_ATTEMPTS):
+        try:
+            return queue.oldest(now)
+        except RuntimeError:  # the loop's thread has changed it meanwhile
+            continue
+    return 0.0
+
+
+def _oldest_written(connection: Connection | None) -> float:
+    try:
+        return math.inf if connection is None else connection.in_flight[0].written[0]
+    except IndexError:  # nothing is in flight, any more perhaps
+        return math.inf

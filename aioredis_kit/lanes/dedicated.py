@@ -237,7 +237,7 @@ class DedicatedLane:
     @property
     def queues(self) -> list[LinkQueue]:
         """The queues of all leases."""
-        return [lease.queue for lease in self._leases]
+        return [lease.queue for lease in tuple(self._leases)]  # whoever asks for numbers may do so in another thread
 
     @property
     def waiting(self) -> int:

@@ -132,6 +132,12 @@ class SharedLane:
         """Whether there is any connection."""
         return any(queue.connection is not None for queue in self.queues)
 
+    @property
+    def peer(self) -> tuple[str, int | None] | None:
+        """Where its first connection leads, see ``Connection.peer``; ``None``: it has none."""
+        connection = self.queues[0].connection
+        return None if connection is None else connection.peer
+
     def statistics(self) -> LaneStatistics:
         """Return what its connections are doing."""
         states = [queue.link.state for queue in self.queues]

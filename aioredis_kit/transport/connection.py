@@ -151,6 +151,16 @@ class Connection:
         """How many of the commands in flight nobody waits for any more."""
         return self.abandoned - self._machine.dropped
 
+    @property
+    def peer(self) -> tuple[str, int | None] | None:
+        """The IP address and port that it leads to, or the path of a Unix socket; ``None``: it has ended."""
+        match self._transport.get_extra_info("peername"):
+            case str(path):
+                return path, None
+            case (str(host), int(port), *_):
+                return host, port
+        return None
+
     def unacknowledged_for(self) -> float | None:
         """For how long the peer's machine has acknowledged nothing of what was sent to it.
 

@@ -5,13 +5,14 @@ Rules of this file:
 1. A command that goes well adds to no number of its own. How many were answered follows from what a connection's
    machine has to know anyway; bytes, writes and pushes are counted once a write or read.
 2. What is added to here as it happens is seldom: an error, the end of a connection, a caller who goes.
-3. A connection adds its numbers to ``ended`` once, at its end; until then whoever asks adds them.
+3. A connection adds its numbers to ``ended`` once, at its end; until then whoever asks adds them, in any thread.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aioredis_kit.transport.connection import Connection
@@ -67,11 +68,13 @@ class Tally:
     latest_latency: float | None = None
     total_latency: float = 0.0
     longest_latency: float = 0.0
+    _lock: Any = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def note_end(self, connection: Connection) -> None:
         """Take over the numbers of a connection that has ended."""
-        self.connections.discard(connection)
-        connection.add_to(self.ended)
+        with self._lock:
+            self.connections.discard(connection)
+            connection.add_to(self.ended)
 
     def note_latency(self, latency: float) -> None:
         """Count a ping that was answered, after so many seconds."""
@@ -82,7 +85,8 @@ class Tally:
 
     def traffic(self) -> Traffic:
         """Return what all connections have carried up to now."""
-        whole = replace(self.ended)
-        for connection in self.connections:
-            connection.add_to(whole)
-        return whole
+        with self._lock:
+            whole = replace(self.ended)
+            for connection in tuple(self.connections):  # where they are as many: a new one is no end
+                connection.add_to(whole)
+            return whole

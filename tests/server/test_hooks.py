@@ -341,6 +341,71 @@ async def test_hooks_that_want_no_calls_are_no_stage(server):
         assert hook.origin.statistics().connections.opened == 1
 
 
+async def test_a_hook_that_wants_some_calls_only(server, recorder):
+    class Choosy(Recorder):
+        wants = True
+
+        def wants_this_call(self):
+            return self.wants
+
+    async def work(client):
+        await client.get("key")
+        await client.pipeline().get("key").execute()
+        async with client.dedicated() as session:
+            await session.get("key")
+
+    everything = [("after", "GET"), ("after", "MULTI"), ("after", "GET")]
+    choosy = Choosy()
+    for hooks in (choosy, [choosy, recorder]):
+        async with create_client(server.url, hooks=hooks) as client:
+            await work(client)
+            assert ended(choosy) == everything
+            choosy.wants = False
+            await work(client)
+            assert ended(choosy) == everything
+        choosy.wants, choosy.told = True, []
+    assert ended(recorder) == everything * 2
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_a_hook_that_raises_when_it_is_asked(server, recorder, is_alone):
+    bad = type("Bad", (Recorder,), {"wants_this_call": lambda _: 1 / 0})()
+    errors = []
+    async with create_client(server.url, hooks=bad if is_alone else [bad, recorder]) as client:
+        client.on("error", errors.append)
+        assert await client.set("key", 1)
+        await until(lambda: errors)
+    assert not bad.told
+    assert isinstance(errors[0], ZeroDivisionError)
+
+
+async def test_a_hook_that_wants_no_calls_is_no_stage(server):
+    quiet = type("Quiet", (Recorder,), {"wants_calls": False})()
+    assert "_execute" not in vars(create_client(server.url, hooks=quiet))
+
+
+async def test_totals_go_on(server, recorder):
+    client = create_client(server.url, hooks=recorder)
+    (origin,) = recorder.origins
+    assert origin.totals() == origin.statistics()
+    assert origin.peer is None
+    for count in range(1, 4):
+        async with client:
+            await client.ping()
+            assert origin.peer == ("127.0.0.1", server.port)
+            assert (origin.statistics().commands.answered, origin.totals().commands.answered) == (1, count)
+            assert origin.totals().connections.shared.ready == 1
+        assert origin.totals().commands.answered == origin.totals().connections.opened == count
+        assert origin.totals().connections.shared.ready == 0
+    recorder.calls.clear()
+    del client
+    gc.collect()
+    assert origin.is_gone
+    assert origin.totals().commands.answered == 3
+    assert origin.peer is None
+    origin.on("ready", print)  # nobody is there
+
+
 @pytest.mark.leaves_redis_clients_open(reason="what becomes of one that is forgotten")
 async def test_observed_clients_and_sessions_are_collected_as_others(server, recorder):
     client = create_client(server.url, hooks=recorder)
