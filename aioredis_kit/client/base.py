@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 import math
 import os
 import threading
@@ -25,6 +24,7 @@ import anyio
 
 from aioredis_kit.client import witness
 from aioredis_kit.client.issuing import Issuer
+from aioredis_kit.client.journal import Journal
 from aioredis_kit.client.lenses import Caching
 from aioredis_kit.client.life import Life
 from aioredis_kit.client.listeners import Listeners
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from aioredis_kit.options import CommandOptions
     from aioredis_kit.policy.commands import Arguments
     from aioredis_kit.transport.command import Command, Taker
-
-logger = logging.getLogger(__name__)
 
 
 class ClientState(enum.Enum):
@@ -102,7 +100,7 @@ class ClientCore(Issuer):
         self._life: Life | None = None  # the latest
         self._closing: asyncio.Future[None] | None = None
         self._end_cause: KitError | None = None  # why it was terminated
-        self._has_fallen_back = False  # to RESP2, and said so
+        self._journal = Journal(str(equipment.dialler.address), equipment.clock, self.listeners)
         self.origin = ClientOrigin(self)
         self.observation = observation_of(self)
         for hook in equipment.options.hooks:
@@ -223,6 +221,7 @@ class ClientCore(Issuer):
         self.state = ClientState.CONNECTING
         life = self._life = Life(self, self.equipment, self.listeners, loop)
         self.origin.life_began()
+        self._journal.opened()
         life.router.expect_timeout(self._shortest_timeout)
         self.loop, self.lane = life.loop, life.router.lane
         if self.caching is not None:
@@ -326,6 +325,10 @@ class ClientCore(Issuer):
         if self.caching is not None:
             self.caching.close()
         life.end(cause or self.closed_error(), is_terminated=cause is not None)
+        if cause is None:
+            self._journal.closed()
+        else:
+            self._journal.gave_up(cause)
         self.origin.life_ended()
 
     def closed_error(self) -> ClientClosedError:
@@ -343,6 +346,7 @@ class ClientCore(Issuer):
         """See ``LifeOwner``."""
         if life is not self._life or not self.is_open:
             return
+        self._journal.happened(event)
         if isinstance(event, Ready):
             self.state = ClientState.READY
             self._note_protocol(event.protocol)
@@ -389,9 +393,8 @@ class ClientCore(Issuer):
     def _note_protocol(self, protocol: int) -> None:
         for plans in self._plans:
             plans.negotiated(protocol)
-        if protocol == 2 and self.equipment.options.protocol is None and not self._has_fallen_back:
-            self._has_fallen_back = True
-            logger.warning("%s knows no RESP3: RESP2 is spoken", self.equipment.dialler.address)
+        if protocol == 2 and self.equipment.options.protocol is None:
+            self._journal.fell_back()
 
     # Commands and events.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
-
 from aioredis_kit.client.base import ClientState
+from aioredis_kit.client.journal import in_words
 from aioredis_kit.exceptions import AuthenticationFailedError, error_code
 from aioredis_kit.policy.assessment import RECENT, Answer, Signs, assess
 
@@ -99,7 +98,7 @@ def _signs_of_closed(core: ClientCore, timeout: float) -> Signs:
         is_closing=core.state is ClientState.CLOSING,
         has_closed=core.state is ClientState.CLOSED,
         has_given_up=core.state is ClientState.TERMINATED,
-        last_error=_in_words(core.closed_error().__cause__),
+        last_error=in_words(core.closed_error().__cause__),
     )
 
 
@@ -127,12 +126,5 @@ def _signs(core: ClientCore, life: Life, endpoint: Endpoint, timeout: float, ans
         waiting_for_lease=endpoint.dedicated.waiting if endpoint.dedicated.is_exhausted else 0,
         misses_messages=endpoint.push.misses_messages,
         token_ended_for=ended_for if ended_for > 0 else None,
-        last_error=_in_words(life.latest_failure),
+        last_error=in_words(life.latest_failure),
     )
-
-
-def _in_words(error: BaseException | None) -> str:
-    """Return what may be shown of an error. That of the user's own code may hold what nobody must see."""
-    if error is None:
-        return ""
-    return str(error) if isinstance(error, RedisError) else type(error).__name__

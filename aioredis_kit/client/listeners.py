@@ -123,7 +123,8 @@ class Listeners:
         """Let the listeners of an event be called at the loop's next turn."""
         listeners = self._by_event.get(event.name, ())
         if not listeners and isinstance(event, Failed):
-            logger.warning("%s", event.error)
+            fields = {"redis_event": event.name, "redis_error": type(event.error).__name__}
+            logger.warning("%s", event.error, extra=fields)
         for listener in listeners:
             if listener.only_once:
                 self._forget(event.name, listener)
