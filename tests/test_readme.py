@@ -29,6 +29,9 @@ from aioredis_kit import CacheOptions, ConfigurationError, TimeoutCause, pytest_
 from aioredis_kit.cli.app import program
 from aioredis_kit.config import ClientConfiguration
 from aioredis_kit.events import EVENT_NAMES, Event
+from aioredis_kit.integrations.measures import MEASURES
+from aioredis_kit.integrations.opentelemetry import CONVENTIONAL, OpenTelemetry
+from aioredis_kit.integrations.prometheus import metric_name
 from aioredis_kit.integrations.starlette import UNAVAILABLE
 from aioredis_kit.options import Options, TLSOptions
 from aioredis_kit.testing.probe import ServerAddress
@@ -228,7 +231,10 @@ def test_the_web_service_serves(redis_url, monkeypatch):
 def test_the_two_commands_are_there():
     assert "pip install uv && uv run examples/quickstart.py\npip install uv && uv run pytest\n" in blocks("shell")
     assert PROJECT["tool"]["uv"]["default-groups"] == ["dev"]
-    assert "aioredis_kit[testing,uvloop,entra,starlette,fastapi,cli]" in PROJECT["dependency-groups"]["dev"]
+    assert (
+        "aioredis_kit[testing,uvloop,entra,starlette,fastapi,otel,prometheus,cli]"
+        in PROJECT["dependency-groups"]["dev"]
+    )
     assert PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
 
 
@@ -344,6 +350,20 @@ def test_the_causes_of_time_outs_are_those_of_the_code():
     assert {name.strip("`") for name, _ in table("Health and statistics")} == {each.name for each in TimeoutCause}
 
 
+def test_the_metrics_are_those_of_the_code():
+    def row(measure, *names):
+        return [
+            *(f"`{name}`" for name in names),
+            ", ".join(f"`{label}`" for label in measure.labels) or "none",
+            measure.meaning,
+        ]
+
+    shown = table("Metrics of the conventions")
+    assert shown[: len(CONVENTIONAL)] == [row(each, each.name) for each in CONVENTIONAL]
+    assert len(shown) == len(CONVENTIONAL) + 3
+    assert table("Metrics of its own") == [row(each, each.name, metric_name(each)) for each in MEASURES]
+
+
 def test_redis_pys_options_are_those_of_the_code():
     """What becomes of each parameter of redis-py's constructor that isn't an option of ours by the same name."""
     shown = {name.strip("`"): meaning for name, meaning in table("redis-py's options")}
@@ -408,7 +428,7 @@ def test_what_is_named_exists():
     given = set(re.findall(r"`(\w+)=", README))
     assert len(given) >= 3
     options = {field.name for each in (Options, CacheOptions) for field in dataclasses.fields(each)}
-    calls = (aioredis_kit.RedisClient.with_options, aioredis_kit.TokenCredentials)
+    calls = (aioredis_kit.RedisClient.with_options, aioredis_kit.TokenCredentials, OpenTelemetry)
     parameters = {name for call in calls for name in inspect.signature(call).parameters}
     assert given <= options | parameters | spellings.REDIS_PY.keys()
     tls_options = re.search(r"a `TLSOptions` \((.*?)…\)", README, re.DOTALL)[1]
