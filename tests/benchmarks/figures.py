@@ -16,6 +16,7 @@ from aioredis_kit.testing import RedisServer
 from tests.benchmarks.clients import COREDIS, GLIDE, LOOPS, OURS, REDIS_PY, adapter_of
 from tests.benchmarks.measure import find_tls_binary, tls_servers
 from tests.benchmarks.memory import resident_growth, traced_per_command
+from tests.benchmarks.telemetry import measure
 from tests.benchmarks.workers import why_not
 
 if TYPE_CHECKING:
@@ -126,6 +127,17 @@ def _first_under_tls(sizes: Sizes) -> Iterator[Figure]:
             yield Figure(f"first {_BURST} commands under TLS ÷ the first one", client, ratio, "times")
 
 
+def _telemetry(sizes: Sizes) -> Iterator[Figure]:
+    for what, microseconds, more in _in_fresh_process(_measure_telemetry, sizes.rounds):
+        yield Figure(f"CPU time a GET of 100 callers: {what}", OURS, microseconds, "µs")
+        yield Figure(f"the same ÷ that of no hook: {what}", OURS, 1 + more / 100, "times")
+
+
+def _measure_telemetry(rounds: int) -> list[tuple[str, float, float]]:
+    with RedisServer(persistence="none") as server:
+        return asyncio.run(measure(server.url, rounds))
+
+
 def _take_turns(client: str, url: str, rounds: int) -> tuple[list[float], list[float]]:
     """Measure in this process; the first of each warms up."""
     with asyncio.Runner(loop_factory=LOOPS["asyncio"]) as runner:
@@ -152,5 +164,6 @@ FIGURES: Final[dict[str, Callable[[Sizes], Iterator[Figure]]]] = {
     "memory": _memory,
     "reconnect": _reconnect,
     "first-under-tls": _first_under_tls,
+    "telemetry": _telemetry,
 }
 """By the names that `--cells` knows them by."""

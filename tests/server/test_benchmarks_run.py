@@ -156,13 +156,14 @@ def test_figures_are_taken_and_published(tmp_path: Path) -> None:
     """Memory at rest and in flight, imports, a reconnect; and a README has what was found between its marks."""
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
-    cells = ["memory", "imports", "reconnect", "get-64B-10-asyncio", "get-64B-1000-asyncio-beside-large"]
+    cells = ["memory", "imports", "reconnect", "telemetry", "get-64B-10-asyncio", "get-64B-1000-asyncio-beside-large"]
     report, _ = _run(tmp_path, "--cells", *cells, "--peers", *_IN_PROCESS, "--publish", str(tmp_path))
     found = {
         (figure["what"].partition(" over ")[0].partition(",")[0], figure["client"]) for figure in report["figures"]
     }
     assert found >= {("resident growth", "aioredis_kit"), ("traced memory per command", "aioredis_kit")}
     assert found >= {("time to import", "redis-py"), ("10", "aioredis_kit")}
+    assert found >= {("CPU time a GET of 100 callers: no hook", "aioredis_kit")}
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- benchmark -->\nThousand commands a second")
     assert text.endswith("<!-- /benchmark -->\nafter\n")
