@@ -173,6 +173,11 @@ class CommandHook:
         """Whether it is to be told of calls at all: if it has ``before``, ``after`` or ``error``. Asked once."""
         return any(getattr(type(self), name) is not getattr(CommandHook, name) for name in ("before", "after", "error"))
 
+    @property
+    def wants_durations(self) -> bool:
+        """Whether it is to be counted how long commands take: see ``Statistics.durations``. Asked once."""
+        return False
+
     def wants_this_call(self) -> bool:
         """Return whether it is to be told of the call that is being made.
 

@@ -7,15 +7,51 @@ holds a key, a value or a secret, so all of it can be shown. ``Statistics.after`
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from aioredis_kit.cache.statistics import CacheStatistics
 
 
 def _counter(start: float = 0) -> Any:
     """Return the field of a counter."""
     return field(default=start, metadata={"is_counter": True})
+
+
+DURATION_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Into what durations are sorted, in seconds: up to each of these, and longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long commands of one name took, from the write to the reply. Counters.
+
+    Attributes:
+        counts: How many took no longer than each of ``DURATION_BOUNDS``, but longer than the one before; and how many
+            took longer than all.
+        total: How long all took together, in seconds.
+    """
+
+    counts: tuple[int, ...]
+    total: float
+
+    def plus(self, other: Durations) -> Durations:
+        """Return the sum."""
+        return Durations(
+            tuple(one + another for one, another in zip(self.counts, other.counts, strict=True)),
+            self.total + other.total,
+        )
+
+
+def merged(durations: Iterable[Mapping[str, Durations]]) -> dict[str, Durations]:
+    """Return the sums of several clients' durations."""
+    found: dict[str, Durations] = {}
+    for each in durations:
+        for name, value in each.items():
+            found[name] = found[name].plus(value) if name in found else value
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +206,8 @@ class Statistics:
         failed_renewals: How many times that was tried in vain.
         reauthentications: How many times an open connection authenticated with a newer token.
         token_expires_at: When the present token ends, in seconds since the epoch, if there is one.
+        durations: How long commands took, by name, if a hook wants that: see ``CommandHook.wants_durations``. Of a
+            command with a sub-command the name is its first word; a pipeline is one, ``PIPELINE``.
         cache: What its cache has done, if it has one.
     """
 
@@ -189,6 +227,7 @@ class Statistics:
     failed_renewals: int = _counter()
     reauthentications: int = _counter()
     token_expires_at: float | None = None
+    durations: Mapping[str, Durations] = field(default_factory=dict)
     cache: CacheStatistics | None = None
 
     def after(self, earlier: Statistics) -> Statistics:
@@ -202,6 +241,8 @@ def _after(now: Any, earlier: Any) -> Any:
         value = getattr(now, each.name)
         if each.metadata.get("is_counter"):
             changes[each.name] = value + getattr(earlier, each.name)
+        elif each.name == "durations":
+            changes[each.name] = merged((getattr(earlier, each.name), value))
         elif is_dataclass(value) and each.name != "cache":
             changes[each.name] = _after(value, getattr(earlier, each.name))
     return replace(now, **changes) if changes else now

@@ -18,6 +18,7 @@ from aioredis_kit.integrations.ledger import Ledger, identity_of
 from aioredis_kit.integrations.measures import LANES, MEASURES, Kind, Measure, number, of_cache
 from aioredis_kit.integrations.outcomes import ErrorWords, operation_of
 from aioredis_kit.kinds import FLAG
+from aioredis_kit.statistics import DURATION_BOUNDS
 
 try:
     from opentelemetry.context import Context
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUCKETS", "OpenTelemetry"]
 
-BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BUCKETS: Final = DURATION_BOUNDS
 """Into what durations are sorted, in seconds, if no view says otherwise."""
 
 _NAME: Final = "aioredis_kit"

@@ -9,8 +9,10 @@ Rules of this file:
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from aioredis_kit.hooks import OTHER, PIPELINE
 from aioredis_kit.statistics import (
     CommandStatistics,
     ConnectionStatistics,
@@ -22,6 +24,7 @@ from aioredis_kit.statistics import (
 if TYPE_CHECKING:
     from aioredis_kit.lanes.endpoint import Endpoint
     from aioredis_kit.lanes.queue import LinkQueue
+    from aioredis_kit.policy.commands import Argument, CommandTable
     from aioredis_kit.transport.connection import Connection
     from aioredis_kit.transport.tally import Tally, Traffic
 
@@ -60,7 +63,15 @@ def statistics_of(endpoint: Endpoint) -> Statistics:
         gaps=endpoint.push.gaps,
         orphaned_replies=endpoint.dedicated.orphaned_replies,
         unknown_outcomes=endpoint.dedicated.unknown_outcomes,
+        durations={} if tally.timings is None else tally.timings.durations(partial(_name_of, endpoint.command_table)),
     )
+
+
+def _name_of(commands: CommandTable, word: Argument) -> str:
+    """Return what commands that begin with a word may be called."""
+    traits = commands.classify((word,))
+    is_known = traits.is_known or word == PIPELINE or commands.depends_on_arguments(word)
+    return traits.name if is_known else OTHER
 
 
 def _commands(tally: Tally, traffic: Traffic) -> CommandStatistics:

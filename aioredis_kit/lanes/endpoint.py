@@ -23,6 +23,7 @@ from aioredis_kit.lanes.shared import SharedLane
 from aioredis_kit.lanes.watch import LoopWatch
 from aioredis_kit.policy.retry import may_repeat
 from aioredis_kit.transport.tally import Tally
+from aioredis_kit.transport.timings import Timings
 from aioredis_kit.transport.units import Unit
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from aioredis_kit.lanes.dedicated import Lease
     from aioredis_kit.lanes.equipment import Equipment
     from aioredis_kit.lanes.queue import LinkQueue
+    from aioredis_kit.policy.commands import CommandTable
     from aioredis_kit.statistics import Statistics
     from aioredis_kit.transport.command import Command
     from aioredis_kit.wire.encoder import Payload
@@ -109,7 +111,7 @@ class Endpoint:
             client_name=options.client_name,
             client_info=equipment.client_info,
         )
-        self.tally = Tally()
+        self.tally = Tally(Timings() if any(hook.wants_durations for hook in options.hooks) else None)
         self.watch = LoopWatch(loop, clock)
         instruments = Instruments(clock, self.tally, self.watch)
         self.shared = SharedLane(
@@ -157,6 +159,11 @@ class Endpoint:
         await self.shared.wait_closed()
         await self.dedicated.wait_closed()
         await self.push.wait_closed()
+
+    @property
+    def command_table(self) -> CommandTable:
+        """What is known of commands."""
+        return self._equipment.commands
 
     def statistics(self) -> Statistics:
         """Return what it has done."""

@@ -376,7 +376,7 @@ class Connection:
 
     async def _dial(self, timeout: float) -> None:
         self._transport, self._shell = await self._dialler.dial(
-            lambda: ConnectionProtocol(self, self._machine, self._clock), timeout=timeout
+            lambda: ConnectionProtocol(self, self._machine, self._clock, self._tally.timings), timeout=timeout
         )
         if self._failure is None:
             self._owner.connected()

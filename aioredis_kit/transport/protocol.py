@@ -15,6 +15,7 @@ from aioredis_kit.wire.machine import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aioredis_kit.transport.timings import Timings
     from aioredis_kit.wire.machine import Machine
 
 
@@ -63,10 +64,13 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         is_waking: Whether several tasks are just being told of their answers, each of which may issue its next command.
     """
 
-    def __init__(self, owner: ProtocolOwner, machine: Machine, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, owner: ProtocolOwner, machine: Machine, clock: Callable[[], float], timings: Timings | None
+    ) -> None:
         self._owner = owner
         self._machine = machine
         self._clock = clock
+        self._timings = timings
         self._loop = asyncio.get_running_loop()
         self._buffer = self._small_buffer = memoryview(bytearray(_BUFFER))
         self._large_buffer: memoryview | None = None  # made when it is first needed
@@ -94,6 +98,8 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             self._owner.hung_up(error)
             raise
         if answered:
+            if self._timings is not None:
+                self._timings.note(answered, self.last_read)
             self._loop.call_soon(self._wake, cast("list[Command | Query]", answered))
         if machine.pushes:
             self._owner.pushed()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aioredis_kit.transport.connection import Connection
+    from aioredis_kit.transport.timings import Timings
 
 
 @dataclass(slots=True)
@@ -42,11 +43,13 @@ class Tally:
         lost_at: When that was, on the client's clock.
         reconnected_at: When another took the place of one that was lost most lately.
         retried: How many commands were sent again because their connection was lost.
+        timings: How long commands take, if somebody wants to know.
         reissued: How many were sent again because the server had done nothing: their first replies reach nobody.
 
     The other attributes are those of ``CommandStatistics``, ``ConnectionStatistics`` and ``LatencyStatistics``.
     """
 
+    timings: Timings | None = None
     connections: set[Connection] = field(default_factory=set)
     ended: Traffic = field(default_factory=Traffic)
     timed_out: int = 0

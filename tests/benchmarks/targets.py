@@ -111,6 +111,7 @@ FIGURE_TARGETS: Final = (
     FigureTarget("traced memory per command", 1024),
     FigureTarget("first 100 commands under TLS ÷", 5),
     FigureTarget("the same ÷ that of no hook: OpenTelemetry, metrics alone", 1.15),
+    FigureTarget("the same ÷ that of no hook: Prometheus with durations", 1.15),
     FigureTarget("the same ÷ that of no hook: OpenTelemetry, metrics and traces, parent not sampled", 1.2),
     FigureTarget("the same ÷ that of no hook: OpenTelemetry, traces, no parent", 1.2),
 )

@@ -444,3 +444,33 @@ async def test_slow_commands(server):
     (slow,) = log.entries()
     assert slow.operation == "SET"
     assert slow.server_time > 0.05 > slow.queue_time
+
+
+async def test_durations_are_counted_if_a_hook_wants_them(server):
+    class Timed(CommandHook):
+        wants_durations = True
+
+    async with create_client(server.url, hooks=Timed()) as client, create_client(server.url) as other:
+        await asyncio.gather(*(client.get("key") for _ in range(5)))
+        await client.execute_command("set", "key", "1")
+        await client.config_get("maxmemory")
+        await client.pipeline(transaction=False).get("key").get("key").execute()
+        await client.blpop("list", timeout=0.05)
+        with pytest.raises(ResponseError):
+            await client.execute_command("SECRETLY", "key")
+        async with client.dedicated() as session:
+            await session.ping()
+        durations = client.statistics().durations
+        assert {name: sum(each.counts) for name, each in durations.items()} == {
+            "GET": 5,
+            "SET": 1,
+            "CONFIG": 1,
+            "PIPELINE": 1,
+            "BLPOP": 1,
+            "_OTHER": 1,
+            "PING": 1,
+        }
+        assert durations["BLPOP"].total > 0.04
+        assert client.observation is None
+        await other.get("key")
+        assert other.statistics().durations == {}

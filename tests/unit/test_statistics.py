@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 
 from aioredis_kit.cache.statistics import CacheStatistics
-from aioredis_kit.statistics import Statistics
+from aioredis_kit.statistics import Durations, Statistics
 
 
 def filled(numbers):
     """The same with 1 everywhere."""
-    kinds = {"latest_loss": "lost", "cache": CacheStatistics(hits=1)}
+    kinds = {"latest_loss": "lost", "durations": {"GET": Durations((1, 2), 0.5)}, "cache": CacheStatistics(hits=1)}
     return type(numbers)(
         **{
             each.name: filled(getattr(numbers, each.name))
@@ -42,5 +42,6 @@ def test_counters_go_on_and_gauges_are_what_is():
         *("socket_writes", "bytes_written", "bytes_read", "pushes", "gaps", "orphaned_replies", "unknown_outcomes"),
         *("renewals", "failed_renewals", "reauthentications"),
     }
+    assert both.durations == {"GET": Durations((2, 4), 1.0)}
     assert both.cache == once.cache
     assert once.after(Statistics()) == once
