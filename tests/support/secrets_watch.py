@@ -25,6 +25,7 @@ import logging
 import pkgutil
 import re
 import warnings
+from bisect import bisect_right
 from enum import Enum
 from urllib.parse import quote, unquote
 
@@ -114,6 +115,11 @@ def _forms_of(secret):
     return forms
 
 
+def _masked(text, forms):
+    longest_first = sorted(forms, key=len, reverse=True)
+    return functools.reduce(lambda rest, form: rest.replace(form, "<secret>"), longest_first, text)
+
+
 class SecretsWatch:
     """Learns secrets, notes what is said, and compares.
 
@@ -169,15 +175,17 @@ class SecretsWatch:
         for secret in self.secrets:
             for form in _forms_of(secret):
                 by_beginning.setdefault(form[:LEAST], set()).add(form)
-        everything = "\0".join(self.texts)  # there are hundreds of secrets, but they begin in a few ways
-        found = []
-        for beginning in [each for each in by_beginning if each in everything]:
-            forms = sorted(by_beginning[beginning], key=len, reverse=True)
-            for text, where in self.texts.items():
-                if beginning in text and any(form in text for form in forms):
-                    masked = functools.reduce(lambda rest, form: rest.replace(form, "<secret>"), forms, text)
-                    found.append((*where, masked))
-        return found
+        texts = list(self.texts)
+        everything = "\0".join(texts)  # there are hundreds of secrets, but they begin in a few ways
+        starts = [0, *itertools.accumulate(len(text) + 1 for text in texts)]
+        found = {}
+        for beginning, forms in by_beginning.items():
+            position = everything.find(beginning)
+            while position >= 0:
+                if any(everything.startswith(form, position) for form in forms):
+                    found.setdefault(texts[bisect_right(starts, position) - 1], set()).update(forms)
+                position = everything.find(beginning, position + 1)
+        return [(*self.texts[text], _masked(text, forms)) for text, forms in found.items()]
 
     def report(self):
         """Return what is wrong, in words, or nothing."""
