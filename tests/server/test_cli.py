@@ -140,7 +140,7 @@ def test_a_user_who_may_not_write(guarded):
     assert "s3cret" not in result.stderr
 
 
-@pytest.mark.parametrize("command", ["get", "set", "mixed"])
+@pytest.mark.parametrize("command", ["set", "mixed"])  # get is told as text above
 def test_bench_as_json(redis_server, command):
     result = invoke("bench", redis_server.url, *SHORT, "--json", "--command", command)
     assert result.exit_code == ExitCode.WELL
