@@ -115,6 +115,10 @@ def _forms_of(secret):
     return forms
 
 
+def _encoded(text):
+    return text.encode("utf-8", "surrogatepass")
+
+
 def _masked(text, forms):
     longest_first = sorted(forms, key=len, reverse=True)
     return functools.reduce(lambda rest, form: rest.replace(form, "<secret>"), longest_first, text)
@@ -176,15 +180,17 @@ class SecretsWatch:
             for form in _forms_of(secret):
                 by_beginning.setdefault(form[:LEAST], set()).add(form)
         texts = list(self.texts)
-        everything = "\0".join(texts)  # there are hundreds of secrets, but they begin in a few ways
-        starts = [0, *itertools.accumulate(len(text) + 1 for text in texts)]
+        encoded = [_encoded(text) for text in texts]
+        everything = b"\0".join(encoded)  # with one wide character all of a text is four times as long
+        starts = [0, *itertools.accumulate(len(text) + 1 for text in encoded)]
         found = {}
         for beginning, forms in by_beginning.items():
-            position = everything.find(beginning)
+            first, whole = _encoded(beginning), tuple(map(_encoded, forms))
+            position = everything.find(first)
             while position >= 0:
-                if any(everything.startswith(form, position) for form in forms):
+                if everything.startswith(whole, position):
                     found.setdefault(texts[bisect_right(starts, position) - 1], set()).update(forms)
-                position = everything.find(beginning, position + 1)
+                position = everything.find(first, position + 1)
         return [(*self.texts[text], _masked(text, forms)) for text, forms in found.items()]
 
     def report(self):
