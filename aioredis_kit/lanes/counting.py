@@ -99,7 +99,7 @@ def _queue(endpoint: Endpoint) -> QueueStatistics:
         oldest=max(_oldest_waiting(queue, now) for queue in queues),
         in_flight=sum(len(connection.in_flight) for connection in connections),
         oldest_in_flight=max(now - oldest_written, 0.0),
-        bytes_in_flight=sum(connection.bytes_in_flight for connection in connections if connection.in_flight),
+        bytes_in_flight=sum(connection.count_bytes_in_flight() for connection in connections if connection.in_flight),
         abandoned=max(sum(connection.abandoned_in_flight for connection in connections), 0),
         waiting_for_lease=endpoint.dedicated.waiting,
     )

@@ -141,6 +141,10 @@ class Connection:
         """The size of the commands in flight."""
         return self._machine.bytes_in_flight
 
+    def count_bytes_in_flight(self) -> int:
+        """Return the same, in any thread."""
+        return self._machine.count_bytes_in_flight()
+
     @property
     def replies_read(self) -> int:
         """How many slots were answered."""

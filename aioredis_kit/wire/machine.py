@@ -145,6 +145,11 @@ class Machine:
         self._forget_answered()
         return self.bytes_sent - self._bytes_answered
 
+    def count_bytes_in_flight(self) -> int:
+        """Return the same, in any thread: nothing is forgotten, as the one that sends may be about to do that."""
+        answered = self._sent - len(self.in_flight)
+        return sum(size for last, size in tuple(self._writes) if last > answered)
+
     @property
     def is_in_large(self) -> bool:
         """Whether a large string is being read."""

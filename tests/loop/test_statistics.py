@@ -93,6 +93,24 @@ async def test_cancelled_commands(peer, client):
     assert client.statistics().queue.abandoned == 3
 
 
+async def test_who_only_looks_changes_nothing(peer, client):
+    """It may be done in another thread, while the loop's counts what was answered of what it had written."""
+    peer.on("GET", None)
+    peer.on("PING", None)
+    tasks = [asyncio.create_task(client.ping())]
+    await peer.wait_for_command("PING", count=2)  # the handshake's is the first
+    tasks.append(asyncio.create_task(client.get("k")))
+    await peer.wait_for_command("GET")
+    peer.connections[0].send(resp.simple("PONG"))
+    await tasks[0]
+    machine = client._core.life.router.route(()).shared.queues[0].connection._machine
+    written = list(machine._writes)
+    assert client.statistics().queue.bytes_in_flight == len(resp.command("GET", "k"))
+    assert list(machine._writes) == written
+    peer.connections[0].send(resp.bulk("v"))
+    await tasks[1]
+
+
 async def test_lost_repeated_and_never_sent(peer, make_client):
     """What was written is lost if it is a write, and goes again if it is a read; the rest goes once."""
     client = await make_client(reconnect_strategy=0.01).connect()

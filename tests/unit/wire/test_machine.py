@@ -465,6 +465,18 @@ def test_a_write_counts_until_its_last_command_is_answered():
     assert machine.bytes_in_flight == 0
 
 
+def test_to_look_how_much_is_in_flight_changes_nothing():
+    """It is looked at in other threads, too, while the loop's sends and forgets."""
+    machine = make_machine()
+    for _ in range(3):
+        send(machine, 2)
+    machine.receive_data(b":0\r\n:1\r\n:0\r\n")
+    before = list(machine._writes), machine._bytes_answered
+    assert machine.count_bytes_in_flight() == 12
+    assert (list(machine._writes), machine._bytes_answered) == before
+    assert machine.bytes_in_flight == 12
+
+
 def test_withdrawn_slots_have_no_bytes():
     machine = make_machine()
     sent = slots(3)
