@@ -25,7 +25,7 @@ PIPELINE = "PIPELINE"
 MULTI = "MULTI"
 """The operation of a transaction."""
 OTHER = "_OTHER"
-"""The operation of a command that isn't known."""
+"""The operation of a command that isn't known; what all are called that are more than are told apart."""
 
 
 class Origin(Protocol):

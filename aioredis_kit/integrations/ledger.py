@@ -3,7 +3,8 @@
 Rules of this file:
 
 1. A counter goes on when a client is opened again, when another one of the same address, database and name takes its
-   place, and when one is forgotten. So the series are as many as there are addresses and names, not clients.
+   place, and when one is forgotten. So the series are as many as there are addresses and names, not clients; where
+   there are too many of these, all others are one.
 2. Whoever collects may do so in another thread than a client's, and several may at once.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aioredis_kit.cache.statistics import CacheStatistics
+from aioredis_kit.hooks import OTHER
 from aioredis_kit.integrations.measures import Kind
 from aioredis_kit.statistics import Statistics
 
@@ -45,6 +47,10 @@ class Identity(NamedTuple):
     def pool_name(self) -> str:
         """What a pool of such connections is called: the clients' name, or where they lead."""
         return self.client_name or f"{self.address}/{self.db}"
+
+
+_MOST_IDENTITIES: Final = 1000
+_OTHERS: Final = Identity(OTHER, OTHER, None, 0, OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Ledger:
         identity = identity_of(origin)
         with self._lock:
             self.sweep()
+            if identity not in self._past and len(self._past) >= _MOST_IDENTITIES:
+                identity = _OTHERS
             self._entries[origin] = _Entry(origin)
             self._identities[origin] = identity
             self._past.setdefault(identity, Statistics())

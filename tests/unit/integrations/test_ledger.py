@@ -63,6 +63,20 @@ def test_names_and_databases_are_told_apart():
     assert [reading.identity.pool_name for reading in ledger.read()] == ["localhost:6379/0", "web", "localhost:6379/1"]
 
 
+def test_there_are_only_so_many_names():
+    ledger = Ledger()
+    for number in range(1200):
+        origin = Origin(commands=CommandStatistics(answered=1))
+        origin.client_name = f"web-{number}"
+        ledger.add(origin)
+        origin.is_gone = True
+    *others, last = readings = ledger.read()
+    assert len(readings) == 1001
+    assert (last.identity.pool_name, last.identity.host, last.identity.port) == ("_OTHER", "_OTHER", None)
+    assert dict(ledger.values(MEASURE["commands"], last))["answered",] == 200
+    assert all(dict(ledger.values(MEASURE["commands"], each))["answered",] == 1 for each in others)
+
+
 def test_a_counter_never_goes_back():
     """Somebody who looks from another thread may see one number too few."""
     origin = Origin(commands=CommandStatistics(answered=5))
