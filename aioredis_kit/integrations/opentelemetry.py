@@ -58,10 +58,10 @@ def _connections(of: Statistics) -> Iterator[tuple[tuple[str, ...], float]]:
 
 def _errors(of: Statistics) -> Iterator[tuple[tuple[str, ...], float]]:
     yield ("ResponseError", "server"), of.commands.errors
-    yield ("CommandTimeoutError", "timeout"), of.commands.timed_out
+    yield ("CommandTimeoutError", "network"), of.commands.timed_out
     yield ("ConnectionLostError", "network"), of.commands.lost
     yield ("ConnectError", "network"), of.connections.failures
-    yield ("_OTHER", "unsent"), of.commands.unsent
+    yield ("_OTHER", "other"), of.commands.unsent
 
 
 CONVENTIONAL: Final = (
@@ -251,8 +251,9 @@ class _Durations:
 
     def add(self, origin: Origin) -> None:
         """Be ready for the calls of a client."""
-        for other in [other for other in self._pools if other.is_gone]:
-            del self._pools[other]
+        for other in list(self._pools):  # clients may be made in several threads
+            if other.is_gone:
+                self._pools.pop(other, None)
         self._pools[origin] = {"db.client.connection.pool.name": identity_of(origin).pool_name}
 
     def record(self, call: Call) -> None:

@@ -109,7 +109,7 @@ class Spans:
             if len(self._starts) >= _MOST_STARTS:
                 self._starts.clear()
             self._starts[key] = attributes
-        if batch_size is not None and batch_size != 1:
+        if batch_size is not None and batch_size > 1:
             attributes = {**attributes, "db.operation.batch.size": batch_size}
         if procedure is not None:
             attributes = {**attributes, "db.stored_procedure.name": procedure}

@@ -372,6 +372,8 @@ async def test_reconnects_have_spans_of_their_own():
                 exported.value("redis.client.connection.closed", redis__client__connection__close__reason="error") == 1
             )
             assert exported.value("redis.client.errors", error__type="ConnectError") >= 1
+            categories = {has["redis.client.errors.category"] for has, _ in exported.points()["redis.client.errors"]}
+            assert categories == {"server", "network", "other"}  # of those that redis-py knows
             server.kill()
             await until(lambda: not client.is_ready)
             await until(lambda: client.statistics().connections.failures >= 2)
@@ -507,6 +509,28 @@ async def test_clients_that_come_and_go_are_not_kept(server, exported):
         gc.collect()
     assert len(hook._ledger._entries) == 1
     assert exported.value("aioredis_kit.commands", aioredis_kit__outcome="answered") == 4
+
+
+def test_clients_may_be_made_in_several_threads_at_once(exported):
+    """Another one is made while it is looked which are gone."""
+
+    class Origin:
+        address, host, port, db, client_name = "localhost:6379", "localhost", 6379, 0, None
+        is_gone = True
+
+    class Racing(Origin):
+        was_asked = False
+
+        @property
+        def is_gone(self):
+            if not self.was_asked:
+                self.was_asked = True
+                hook.attached(Origin())
+            return True
+
+    hook = exported.hook(durations=True, metrics=False, traces=False)
+    for origin in (Racing(), Origin(), Origin()):
+        hook.attached(origin)
 
 
 async def test_tokens_subscriptions_and_sessions(server, exported):
