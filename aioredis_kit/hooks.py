@@ -108,6 +108,7 @@ class Call:
 
     Attributes:
         origin: The client.
+        db: The number of the database; ``None``: it isn't known, as in a session that has sent ``SELECT``.
         operation: The command's name, in capitals and with its sub-command: ``GET``, ``CONFIG GET``; ``PIPELINE`` or
             ``MULTI`` for all that a pipeline or transaction sends together; ``_OTHER`` if it is none that the client
             knows: it may be anything, so it is not to be shown.
@@ -121,10 +122,22 @@ class Call:
         error: What it raised; ``None`` before, and if it did not fail.
     """
 
-    __slots__ = ("began", "commands", "ended", "error", "is_blocking", "operation", "origin", "response", "written")
+    __slots__ = (
+        "began",
+        "commands",
+        "db",
+        "ended",
+        "error",
+        "is_blocking",
+        "operation",
+        "origin",
+        "response",
+        "written",
+    )
 
-    def __init__(self, origin: Origin, operation: str, commands: Sequence[Words], began: float) -> None:
+    def __init__(self, origin: Origin, db: int | None, operation: str, commands: Sequence[Words], began: float) -> None:
         self.origin = origin
+        self.db = db
         self.operation = operation
         self.commands = commands
         self.began = self.ended = began

@@ -90,7 +90,8 @@ class CommandClient(Quick, Objects, NoImports, Redis):  # type: ignore[misc]  # 
         """
         self.observation = self._core.client.observation
         if self.observation is not None:
-            observed = ObservedCommands(self.observation, execute or self._twin()._execute)  # noqa: SLF001  # of its own class
+            execute = execute or self._twin()._execute  # noqa: SLF001  # of its own class
+            observed = ObservedCommands(self.observation, self._core, execute)
             self._take_commands(observed.execute, observed.execute)
 
     def _twin(self) -> Self:

@@ -32,11 +32,13 @@ class Issuer(ABC):
         equipment: What connections are made of.
         loop: The loop on which commands may be issued now; ``None`` while there is none.
         lane: Takes commands, while ``loop`` is set.
+        has_own_db: Whether its connection may be in another database than the client's. Only a session's ever is.
     """
 
     equipment: Equipment
     loop: asyncio.AbstractEventLoop | None
     lane: Taker
+    has_own_db: bool = False
 
     @abstractmethod
     def admit(self) -> asyncio.AbstractEventLoop:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
 
     from aioredis_kit.client.base import ClientCore
+    from aioredis_kit.client.issuing import Issuer
     from aioredis_kit.policy.commands import CommandTable
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class ClientOrigin:
     def db(self) -> int:
         """See ``hooks.Origin``."""
         core = self._core()
-        if core is not None and core.life is not None:
-            self._db = core.life.router.route(()).desired.db
+        if core is not None and (life := core.life) is not None:
+            self._db = life.router.route(()).desired.db
         return self._db
 
     @property
@@ -173,13 +174,17 @@ class Observation:
             self.failed(error)
             return ()
 
-    def call(self, args: tuple[Any, ...]) -> Call:
+    def call(self, issuer: Issuer, args: tuple[Any, ...]) -> Call:
         """Return the call of a command that begins now."""
-        return Call(self._origin, self._name_of(args), (args,), self._clock())
+        return Call(self._origin, self._db_of(issuer), self._name_of(args), (args,), self._clock())
 
-    def batch(self, commands: Sequence[tuple[Any, ...]], *, is_transaction: bool) -> Call:
+    def batch(self, issuer: Issuer, commands: Sequence[tuple[Any, ...]], *, is_transaction: bool) -> Call:
         """Return the call of a pipeline that begins now."""
-        return Call(self._origin, MULTI if is_transaction else PIPELINE, commands, self._clock())
+        operation = MULTI if is_transaction else PIPELINE
+        return Call(self._origin, self._db_of(issuer), operation, commands, self._clock())
+
+    def _db_of(self, issuer: Issuer) -> int | None:
+        return None if issuer.has_own_db else self._origin.db
 
     @types.coroutine
     def watch(
@@ -253,8 +258,11 @@ class Observation:
 class ObservedCommands:
     """Issues the commands of a view as another stage does, and tells the hooks."""
 
-    def __init__(self, observation: Observation, execute: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self, observation: Observation, issuer: Issuer, execute: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> None:
         self._observation = observation
+        self._issuer = issuer
         self._only_choosy = observation.only_choosy
         self._execute = execute
 
@@ -274,7 +282,7 @@ class ObservedCommands:
 
     async def _tell(self, hooks: Sequence[CommandHook], args: tuple[Any, ...], options: dict[str, Any] | None) -> Any:
         observation = self._observation
-        return await observation.watch(hooks, observation.call(args), self._execute(args, options))
+        return await observation.watch(hooks, observation.call(self._issuer, args), self._execute(args, options))
 
 
 def observation_of(core: ClientCore) -> Observation | None:

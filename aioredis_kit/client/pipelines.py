@@ -211,8 +211,10 @@ class Pipeline(Quick, StockPipeline):  # type: ignore[misc]  # redis-py's own mi
         if observation is None or not (hooks := observation.audience()):
             return await results
         is_transaction = self.is_transaction or self.explicit_transaction
-        call = observation.batch([args for args, _ in self.command_stack], is_transaction=is_transaction)
-        observed: list[Any] = await observation.watch(hooks, call, results)
+        commands, issuer = [args for args, _ in self.command_stack], self._client._core  # noqa: SLF001  # as above
+        observed: list[Any] = await observation.watch(
+            hooks, observation.batch(issuer, commands, is_transaction=is_transaction), results
+        )
         return observed
 
     async def _run_all(self, *, raise_on_error: bool) -> list[Any]:

@@ -206,6 +206,11 @@ class SessionCore(Issuer):
         """
         return await block(self.endpoint, self.leased(), args, traits, options, decode=decode, gives_back=False)
 
+    @property
+    def has_own_db(self) -> bool:  # type: ignore[override]  # nobody sets it
+        """See ``Issuer``."""
+        return self.state.has_own_db
+
     def watch_mark(self) -> object:
         """See ``Issuer``."""
         return self.lease, self.state.ended_watches

@@ -25,7 +25,7 @@ try:
     from opentelemetry.metrics import Observation, get_meter
     from opentelemetry.trace import get_tracer
 
-    from aioredis_kit.integrations.tracing import ReconnectSpans, Spans, server_attributes
+    from aioredis_kit.integrations.tracing import ReconnectSpans, Spans, operation_attributes
 except ModuleNotFoundError as error:
     raise ImportError(f'{__name__} needs opentelemetry-api: pip install "aioredis_kit[otel]"') from error
 
@@ -260,23 +260,22 @@ class _Durations:
         """Record a call that has ended."""
         origin, error = call.origin, call.error
         operation, kind = operation_of(call), None if error is None else self._words.error_type(error)
-        series = self._series.get((origin.host, origin.port, origin.db, operation, kind))
+        series = self._series.get((origin.host, origin.port, call.db, operation, kind))
         if series is None:
-            series = self._begin(origin, operation, error)
+            series = self._begin(call, operation, kind)
         self._duration.record(call.duration, series, self._nowhere)
         if call.written is not None:
             self._wait.record(call.queue_time, self._pools[origin], self._nowhere)
 
-    def _begin(self, origin: Origin, operation: str, error: BaseException | None) -> dict[str, AttributeValue]:
+    def _begin(self, call: Call, operation: str, kind: str | None) -> dict[str, AttributeValue]:
         if len(self._series) >= _MOST_SERIES:
             self._series.clear()
-        kind = None if error is None else self._words.error_type(error)
-        series = {**server_attributes(origin), "db.operation.name": operation, "db.namespace": str(origin.db)}
-        if error is not None and kind is not None:
+        series = operation_attributes(call, operation)
+        if call.error is not None and kind is not None:
             series["error.type"] = kind
-            if (code := self._words.status_code(error)) is not None:
+            if (code := self._words.status_code(call.error)) is not None:
                 series["db.response.status_code"] = code
-        self._series[origin.host, origin.port, origin.db, operation, kind] = series
+        self._series[call.origin.host, call.origin.port, call.db, operation, kind] = series
         return series
 
 

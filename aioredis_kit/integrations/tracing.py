@@ -102,10 +102,10 @@ class Spans:
     def _start_attributes(self, call: Call, operation: str) -> dict[str, AttributeValue]:
         """Return what a sampler may want to know. It is the same for most calls of a command, and is not changed."""
         origin, batch_size, procedure = call.origin, call.batch_size, procedure_of(call)
-        key = origin.host, origin.port, origin.db, operation
+        key = origin.host, origin.port, call.db, operation
         attributes = self._starts.get(key)
         if attributes is None:
-            attributes = {**server_attributes(origin), "db.operation.name": operation, "db.namespace": str(origin.db)}
+            attributes = operation_attributes(call, operation)
             if len(self._starts) >= _MOST_STARTS:
                 self._starts.clear()
             self._starts[key] = attributes
@@ -167,6 +167,14 @@ def server_attributes(origin: Origin) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {"db.system.name": "redis", "server.address": origin.host}
     if origin.port is not None:
         attributes["server.port"] = origin.port
+    return attributes
+
+
+def operation_attributes(call: Call, operation: str) -> dict[str, AttributeValue]:
+    """Return what the conventions say of a server, and of what is done there."""
+    attributes = {**server_attributes(call.origin), "db.operation.name": operation}
+    if call.db is not None:
+        attributes["db.namespace"] = str(call.db)
     return attributes
 
 

@@ -19,6 +19,7 @@ _UNDONE_BY_RESET = frozenset(
     | {"READONLY", "READWRITE", "ASKING"}
 )
 _CHANGES_USER = frozenset({"AUTH", "HELLO", "RESET"})
+_CHANGES_DB = frozenset({"SELECT", "RESET"})
 _ENDS_TRANSACTION = frozenset({"EXEC", "DISCARD", "RESET"})
 _ENDS_WATCH = _ENDS_TRANSACTION | {"UNWATCH"}
 
@@ -33,6 +34,7 @@ class SessionState:
         is_changed: Whether anything else was done that lasts.
         is_beyond_reset: Whether ``RESET`` may leave something of that.
         has_own_user: Whether it may have authenticated as somebody of its user's choice.
+        has_own_db: Whether it may be in another database than the client's.
         ended_watches: How many commands were sent that end whatever is watched.
     """
 
@@ -41,6 +43,7 @@ class SessionState:
     is_changed: bool = False
     is_beyond_reset: bool = False
     has_own_user: bool = False
+    has_own_db: bool = False
     ended_watches: int = 0
 
     @property
@@ -53,6 +56,7 @@ class SessionState:
         if traits.name in _ENDS_WATCH:
             self.ended_watches += 1
         self.has_own_user |= traits.name in _CHANGES_USER
+        self.has_own_db |= traits.name in _CHANGES_DB
         match traits.name:
             case "MULTI":
                 self.is_in_transaction = True

@@ -245,6 +245,32 @@ async def test_blocking_commands(exported, client):
     assert [span.attributes.get("redis.client.operation.blocking") for span in exported.spans] == [None, True]
 
 
+async def test_the_database_of_a_session_that_has_changed_it_is_not_known(exported, client):
+    with exported.in_span():
+        async with client.dedicated() as session:
+            await session.execute_command("SELECT", 3)
+            await session.get("key-of-ada")
+    assert [span.attributes.get("db.namespace") for span in exported.spans] == ["0", None]
+    durations = exported.points()["db.client.operation.duration"]
+    assert {
+        has["db.operation.name"]: has.get("db.namespace")
+        for has, _ in durations
+        if has["db.operation.name"] != "FLUSHALL"
+    } == {"SELECT": "0", "GET": None}
+
+
+async def test_a_transaction_without_commands_has_no_size(exported, client):
+    with exported.in_span():
+        async with client.pipeline() as pipe:
+            await pipe.watch("key-of-ada")
+            pipe.multi()
+            await pipe.execute()
+    assert [(span.name, span.attributes.get("db.operation.batch.size")) for span in exported.spans] == [
+        ("WATCH", None),
+        ("MULTI", None),
+    ]
+
+
 async def test_scripts_and_functions(exported, client):
     digest = await client.script_load("return 1")
     library = "#!lua name=mylib\nredis.register_function('one', function() return 1 end)"

@@ -16,7 +16,7 @@ ORIGIN = SimpleNamespace(address="cache:6379")
 
 
 def make_call(*commands, operation="GET", took=0.5, queued=0.2, error=None, is_blocking=False):
-    call = Call(ORIGIN, operation, commands or (("GET", "user:ada"),), 100.0)
+    call = Call(ORIGIN, 0, operation, commands or (("GET", "user:ada"),), 100.0)
     call.ended = 100.0 + took
     call.written = None if queued is None else 100.0 + queued
     call.error, call.is_blocking = error, is_blocking
