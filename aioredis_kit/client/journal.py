@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -112,7 +113,18 @@ class Journal:
 
 
 def in_words(error: BaseException | None) -> str:
-    """Return what may be shown of an error. That of the user's own code may hold what nobody must see."""
+    """Return what may be shown of an error. That of the user's own code may hold what nobody must see.
+
+    Of such a one that is its type, and where it was raised: ``KeyError in hooks.py, line 12``.
+    """
     if error is None:
         return ""
-    return str(error) if isinstance(error, RedisError) else type(error).__name__
+    if isinstance(error, RedisError):
+        return str(error)
+    raised_in = error.__traceback__
+    if raised_in is None:
+        return type(error).__name__
+    while raised_in.tb_next is not None:
+        raised_in = raised_in.tb_next
+    file = PurePath(raised_in.tb_frame.f_code.co_filename).name
+    return f"{type(error).__name__} in {file}, line {raised_in.tb_lineno}"

@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from aioredis_kit.client.journal import in_words
 from aioredis_kit.events import EVENT_NAMES, Event, Failed
 from aioredis_kit.exceptions import ConfigurationError
 from aioredis_kit.transport.tasks import foreign
@@ -124,11 +125,17 @@ class Listeners:
         listeners = self._by_event.get(event.name, ())
         if not listeners and isinstance(event, Failed):
             fields = {"redis_event": event.name, "redis_error": type(event.error).__name__}
-            logger.warning("%s", event.error, extra=fields)
+            logger.warning("%s", in_words(event.error), extra=fields)
         for listener in listeners:
             if listener.only_once:
                 self._forget(event.name, listener)
             spawner.loop.call_soon(self._call, listener, event, spawner, context=listener.context)
+
+    def report(self, error: BaseException, spawner: Spawner) -> None:
+        """Let what somebody's own code has raised be an event."""
+        if not isinstance(error, Exception):
+            error = RuntimeError(repr(error)).with_traceback(error.__traceback__)
+        self.emit(Failed(error), spawner)
 
     async def wait_idle(self, spawner: Spawner) -> None:
         """Wait until all that listeners returned was awaited, except by the current task.
@@ -187,4 +194,4 @@ class Listeners:
         if isinstance(event, Failed) or spawner.has_ended:
             logger.error("a listener of %r raised", event.name, exc_info=error)
         else:
-            self.emit(Failed(error if isinstance(error, Exception) else RuntimeError(repr(error))), spawner)
+            self.report(error, spawner)

@@ -9,13 +9,14 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from aioredis_kit.events import Failed
+from aioredis_kit.client.journal import in_words
 from aioredis_kit.hooks import MULTI, OTHER, PIPELINE, Call, CommandHook
 from aioredis_kit.lanes.blocking import Outcome
 from aioredis_kit.policy.commands import split_name
@@ -168,11 +169,14 @@ class Observation:
         """Return the hooks that are to be told of a call that is made now."""
         if not self._are_choosy:
             return self.hooks
+        return [hook for hook in self.hooks if self._asks(hook)]
+
+    def _asks(self, hook: CommandHook) -> bool:
         try:
-            return [hook for hook in self.hooks if hook.wants_this_call()]
-        except Exception as error:  # noqa: BLE001  # somebody else's, and no call is to fail by it
+            return hook.wants_this_call()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # somebody else's, and no call is to fail by it
             self.failed(error)
-            return ()
+            return False
 
     def call(self, issuer: Issuer, args: tuple[Any, ...]) -> Call:
         """Return the call of a command that begins now."""
@@ -197,6 +201,7 @@ class Observation:
         """
         noted = self._begin(hooks, call)
         command: Command | None = None
+        awaited: Any = None
         resume: Callable[[Any], Any] = coroutine.send
         value: Any = None
         try:
@@ -222,13 +227,17 @@ class Observation:
             call.error = error
             self._end(hooks, noted, call, command)
             raise
+        finally:
+            # An exception holds this frame, which is not to hold the exception in turn: that would keep all that is in
+            # the frames of its callers.
+            del call, noted, command, awaited, resume, value
 
     def _begin(self, hooks: Sequence[CommandHook], call: Call) -> list[Any]:
         noted = []
         for hook in hooks:
             try:
                 noted.append(hook.before(call))
-            except Exception as error:  # noqa: BLE001  # as in audience
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as in _asks
                 self.failed(error)
                 noted.append(None)
         return noted
@@ -243,16 +252,16 @@ class Observation:
                     hook.after(call, note)
                 else:
                     hook.error(call, note)
-            except Exception as error:  # noqa: BLE001  # as in audience
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as in _asks
                 self.failed(error)
 
-    def failed(self, error: Exception) -> None:
-        """Tell of what a hook raised."""
+    def failed(self, error: BaseException) -> None:
+        """Tell of what a hook raised. It says nothing about the client's connections, so only listeners hear of it."""
         life = self._core.life
-        if life is None:
-            logger.warning("a hook failed before the client was opened", exc_info=error)
+        if life is None or life.has_ended or life.loop.is_closed():
+            logger.warning("a hook failed while the client was not open: %s", in_words(error))
         else:
-            life.happened(Failed(error))
+            self._core.listeners.report(error, life)
 
 
 class ObservedCommands:
@@ -273,7 +282,7 @@ class ObservedCommands:
             try:
                 if not is_wanted():
                     return self._execute(args, options)
-            except Exception as error:  # noqa: BLE001  # somebody else's, and no call is to fail by it
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # as in Observation._asks
                 self._observation.failed(error)
                 return self._execute(args, options)
             return self._tell(self._observation.hooks, args, options)

@@ -324,6 +324,31 @@ def test_the_loop_was_closed_under_clients_that_share_a_cache(redis_url):
     assert run_script(script, redis_url) == "done\n"
 
 
+def test_the_loop_was_closed_under_it_and_a_hook_raises(redis_url):
+    """There is no loop on which listeners could hear of that: it is logged, and the call goes on."""
+    script = """
+        import asyncio, logging, sys, warnings
+        from aioredis_kit import CommandHook, create_client
+
+        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
+        warnings.simplefilter("ignore", ResourceWarning)
+        raising = type("Raising", (CommandHook,), {"before": lambda *_: 1 / 0})()
+        client = create_client(sys.argv[1], hooks=raising)
+        client.on("error", lambda _: None)
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(client.ping())
+        loop.close()
+
+        async def main():
+            assert await client.ping()
+            await client.close()
+
+        asyncio.run(main())
+        print("done")
+        """
+    assert run_script(script, redis_url) == "done\n"
+
+
 @pytest.mark.pins("5.2", "P2")
 def test_the_loop_was_closed_under_it_in_the_middle_of_a_turn(redis_url):
     """What had been issued in that turn is dropped; what is issued on the next loop is answered."""

@@ -320,7 +320,86 @@ async def test_a_hook_that_raises_before_the_client_was_opened(server, recorder,
     unopened = create_client("redis://localhost:1", hooks=bad, reconnect_strategy=False)
     with pytest.raises(ConnectError):
         await unopened.get("key")
-    assert "a hook failed before the client was opened" in caplog.text
+    lines = [each.getMessage() for each in caplog.records if each.name == "aioredis_kit.client.observed"]
+    assert len(lines) == 2
+    assert all(
+        line.startswith("a hook failed while the client was not open: ZeroDivisionError in test_") for line in lines
+    )
+
+
+async def test_a_hook_that_raises_is_no_failure_of_the_connection_and_shows_no_key(server, caplog):
+    class Bad(CommandHook):
+        def before(self, call):
+            raise KeyError(call.commands[0][-1])
+
+    async with create_client(server.url, hooks=Bad()) as client:
+        await client.get("key-of-ada")
+        assert (await client.health()).last_error == ""
+    assert "KeyError in test_hooks.py, line " in caplog.text
+    assert "key-of-ada" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["wants_this_call", "before", "after"])
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_a_hook_can_not_cancel_a_call(server, recorder, method, is_alone):
+    """As it would with the result of a task that was cancelled."""
+
+    def fail(*_):
+        raise asyncio.CancelledError
+
+    bad = type("Bad", (Recorder,), {method: fail})()
+    errors = []
+    async with create_client(server.url, hooks=bad if is_alone else [bad, recorder]) as client:
+        client.on("error", errors.append)
+        assert await client.set("key", 1)
+        await until(lambda: errors)
+    assert str(errors[0]) == "CancelledError()"
+    assert is_alone or ended(recorder) == [("after", "SET")]
+
+
+@pytest.mark.parametrize("is_pipeline", [False, True])
+async def test_a_call_that_was_cancelled_is_not_kept(server, is_pipeline):
+    """An exception holds the frames that it went through; if these held it, all that is in them would stay."""
+
+    async def call(client):
+        try:
+            if is_pipeline:
+                await client.pipeline(transaction=False).blpop("list").execute()
+            else:
+                await client.blpop("list")
+        except asyncio.CancelledError as error:
+            return weakref.ref(error)
+
+    quiet = type("Quiet", (CommandHook,), {"error": lambda *_: None})()
+    async with create_client(server.url, hooks=quiet) as client:
+        gc.disable()
+        try:
+            task = asyncio.ensure_future(call(client))
+            await until(lambda: client.statistics().connections.dedicated.ready)
+            task.cancel()
+            error = await task
+            await until(lambda: error() is None)
+        finally:
+            gc.enable()
+
+
+async def test_the_database_of_a_session(client, recorder):
+    async with client.dedicated() as session:
+        await session.execute_command("SELECT", 3)
+        await session.get("key")
+        await session.pipeline().get("key").execute()
+    async with client.dedicated() as session:
+        await session.get("key")
+    await client.execute_command("SELECT", 2)
+    await client.pipeline().get("key").execute()
+    assert [(call.operation, call.db) for call in recorder.calls] == [
+        ("SELECT", 0),
+        ("GET", None),
+        ("MULTI", None),
+        ("GET", 0),
+        ("SELECT", 0),
+        ("MULTI", 2),
+    ]
 
 
 async def test_hooks_that_want_no_calls_are_no_stage(server):
@@ -376,6 +455,7 @@ async def test_a_hook_that_raises_when_it_is_asked(server, recorder, is_alone):
         assert await client.set("key", 1)
         await until(lambda: errors)
     assert not bad.told
+    assert is_alone or ended(recorder) == [("after", "SET")]
     assert isinstance(errors[0], ZeroDivisionError)
 
 
