@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aioredis_kit.events import Event
 
 logger = logging.getLogger(__name__)
+logger.addHandler(logging.NullHandler())  # where logging is not set up nothing is printed: listeners are told
 
 
 class Journal:
