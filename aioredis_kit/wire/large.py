@@ -40,11 +40,12 @@ class LargeString:
         line: Its first line.
     """
 
-    __slots__ = ("_end", "_missing", "_parts")
+    __slots__ = ("_content", "_end", "_missing", "_read")
 
     def __init__(self, line: Match[bytes]) -> None:
         self._missing = int(line[1])
-        self._parts: list[Chunk] = []
+        self._read = bytearray()  # grows with what comes: a length is easily claimed
+        self._content: bytearray | Chunk = self._read
         self._end = b""
 
     @property
@@ -71,13 +72,15 @@ class LargeString:
             self._end += end
             if not _END.startswith(self._end):
                 raise FramingError("a string that does not end where it says")
-        if part:
-            self._parts.append(part if self.is_whole else bytes(part))
+        if self.is_whole and not self._read:
+            self._content = part  # all came at once, and is taken before the next is read
+        else:
+            self._read += part
         return position
 
     def __bytes__(self) -> bytes:
         """Return it, when it is whole."""
-        return bytes(self._parts[0]) if len(self._parts) == 1 else b"".join(self._parts)
+        return bytes(self._content)
 
     def decoded(self, encoding: str, errors: str) -> str | UnicodeDecodeError:
         """Return it as text, when it is whole, or why it can't be decoded.
@@ -87,6 +90,6 @@ class LargeString:
             errors: What happens to bytes that are invalid in it, as in ``bytes.decode``.
         """
         try:
-            return str(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts), encoding, errors)
+            return str(self._content, encoding, errors)
         except UnicodeDecodeError as error:
             return error

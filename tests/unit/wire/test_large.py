@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import tracemalloc
 
 import pytest
 
@@ -265,6 +266,18 @@ def test_abandoned_counts():
     assert slot.state == ABANDONED
     assert machine.receive_data(resp.bulk(WORD)) == []
     assert machine.dropped == 1
+
+
+def test_one_takes_as_much_room_as_has_come():
+    """However long it says it is, and in however small parts it comes."""
+    string = LargeString(Decoder("utf-8", "strict", error_reply)._large_line.match(b"$999999999\r\n"))
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            string.take(b"ab", 0)
+        assert tracemalloc.get_traced_memory()[0] < 40_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_string_takes_what_is_its_own():
