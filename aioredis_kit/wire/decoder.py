@@ -15,9 +15,9 @@ Rules of this file:
    are looked at before, the long ones at least. It would take seconds, and the loop with it, to give up
    the room for a thousand million elements that never come. (It makes none for maps, and lets none be nested deeper
    than 1024.)
-4. A large string is read beside hiredis, if it is certain to be no element: nothing may be open. hiredis does not say
-   whether an array is. So one counts as open from the first line that may be its own, until a frame became whole by
-   what has no such line, or nothing is due any more.
+4. A large string is read beside hiredis, if it is no element: no array may be open. hiredis does not say whether one
+   is. But a read that yields no frame, though there was something to read, leaves one open, and nothing else does. So
+   who reads asks ``has_data`` before each read, and sets ``is_open`` after such a one.
 5. After any error but a decoding error the stream can't be trusted: no frame is read any more.
 """
 
@@ -43,9 +43,6 @@ NOT_ENOUGH: Final = object()
 _PUSH: Final = b">"
 _ARRAY: Final = b"*"
 _SET: Final = b"~"
-_MAP: Final = b"%"
-_OPENING: Final = (_ARRAY, _MAP, _SET, _PUSH, MARK)
-_OPENING_LINE: Final = re.compile(rb"\n[*%~>|]")
 _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LONG_DIGITS: Final = 7
 _LONG_ARRAY: Final = re.compile(rb"\*[0-9]{%d}" % _LONG_DIGITS)  # begin with a literal, which is what is fast
@@ -60,6 +57,9 @@ _MOST_IN_A_PUSH: Final = 1024
 """Of how many elements a push may consist; those of servers have a handful."""
 _MOST_UNMARKED: Final = 10 ** (_LONG_DIGITS - 1) - 1
 """And of how many where pushes are not marked, so that only long ones are looked at."""
+_LEAST_READ: Final = 512
+"""How many bytes have to come at once that a large string is looked for: fewer than a packet from another machine has,
+and more than most replies that come alone."""
 _MOST_DIGITS: Final = len("4294967295")
 _LEAST_ELEMENT: Final = len(b"_\r\n")
 
@@ -84,14 +84,14 @@ class Decoder:
             argument they are as ``use_text`` said, which costs less.
         has_data: Whether something was fed that no frame and no beginning of a frame was made of yet.
         in_push: Whether the next frame is a push.
+        is_open: Whether a frame has begun that is not whole: the last read yielded ``NOT_ENOUGH``. Set by who reads.
         large: The large string that is being read, if one is.
     """
 
     __slots__ = (
-        *("_begun", "_errors", "_has_text", "_large_line", "_last", "_least_large", "_may_be_inside"),
-        *("_may_have_opened", "_most_bytes", "_most_elements", "_names", "_next_line", "_promised"),
-        *("_reader", "_skipper"),
-        *("has_data", "in_push", "large", "read"),
+        *("_begun", "_errors", "_has_text", "_large_line", "_last", "_least_read", "_most_bytes", "_most_elements"),
+        *("_names", "_next_line", "_promised", "_reader", "_skipper"),
+        *("has_data", "in_push", "is_open", "large", "read"),
     )
 
     def __init__(
@@ -116,6 +116,7 @@ class Decoder:
         self._has_text = True
         self.has_data: Callable[[], bool] = self._reader.has_data
         self.in_push = False
+        self.is_open = False
         self._skipper: AttributeSkipper | None = None
         self._last = _LF
         self._begun = b""  # a mark and the digits behind it, while more of those may come
@@ -125,9 +126,7 @@ class Decoder:
         self.large: LargeString | None = None
         self._large_line = first_line(large_digits)
         self._next_line = re.compile(rb"\n" + self._large_line.pattern)
-        self._least_large = 10 ** (large_digits - 1)
-        self._may_be_inside = False  # an array or the like may be open, in which the next frame is an element
-        self._may_have_opened = False  # one may have been opened by what came last
+        self._least_read = min(10 ** (large_digits - 1), _LEAST_READ)
 
     @property
     def errors(self) -> int:
@@ -137,11 +136,6 @@ class Decoder:
     def note_frames(self) -> None:
         """Note that a frame became whole by what came last."""
         self._promised = 0
-        self._may_be_inside = self._may_have_opened
-
-    def note_end(self) -> None:
-        """Note that nothing is open: what comes next begins a frame."""
-        self._may_be_inside = self._may_have_opened = False
 
     def pieces(self, data: Chunk, *, marks_pushes: bool = True) -> Iterable[bytes | LargeString]:
         """Split what came so that each push begins a piece, leave attributes out, and read large strings.
@@ -156,8 +150,7 @@ class Decoder:
             FramingError: The bytes can't be RESP. Also while iterating.
             TooLargeError: There are more elements than fit into ``most_bytes``. Also while iterating.
         """
-        self._may_have_opened = False
-        if self.large is not None or (len(data) >= self._least_large and self._begins_large(data)):
+        if self.large is not None or (len(data) >= self._least_read and self._begins_large(data)):
             return self._pieces_with_large(data, marks_pushes=marks_pushes)
         return self._small_pieces(data if isinstance(data, bytes) else data.tobytes(), marks_pushes=marks_pushes)
 
@@ -165,9 +158,8 @@ class Decoder:
         return self._is_between_frames() and self._large_line.match(data) is not None
 
     def _is_between_frames(self) -> bool:
-        """Whether it is certain that the next byte begins a frame."""
-        is_open = self._may_be_inside or self.in_push or self._begun or self._skipper is not None
-        return not is_open and self._last == _LF and not self.has_data()
+        """Whether the next byte begins a frame."""
+        return not self.is_open and self._skipper is None
 
     def _pieces_with_large(self, data: Chunk, *, marks_pushes: bool) -> Iterator[bytes | LargeString]:
         """Split what begins with a large string, or goes on with one."""
@@ -176,7 +168,7 @@ class Decoder:
             if self.large is None:
                 line = self._large_line.match(data, position)
                 if line is None or not self._is_between_frames():
-                    next_line = None if self._may_be_inside else self._next_line.search(data, position)
+                    next_line = None if self.is_open else self._next_line.search(data, position)
                     end = len(data) if next_line is None else next_line.start() + 1
                     yield from self._small_pieces(bytes(data[position:end]), marks_pushes=marks_pushes)
                     position = end
@@ -196,10 +188,6 @@ class Decoder:
             self._check_length(self._begun, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         may_be_long = _ARRAY in data or _SET in data or _PUSH in data
-        if (may_be_long or may_have_mark or _MAP in data) and (
-            data.startswith(_OPENING) or _OPENING_LINE.search(data) is not None
-        ):
-            self._may_have_opened = self._may_be_inside = True
         if (may_have_mark and self._is_marked(data)) or (may_be_long and self._is_long(data)):
             return self._pieces(data, marks_pushes=marks_pushes)
         self._last = data[-1]
@@ -212,7 +200,8 @@ class Decoder:
             self._reader.set_encoding(*(self._names if has_text else (None, None)))
 
     def feed(self, piece: bytes) -> None:
-        """Give one piece to the parser."""
+        """Give one piece to the parser. All of it is to be read before the next."""
+        self.is_open = False
         self._reader.feed(piece)
 
     def text_of(self, string: LargeString) -> str | UnicodeDecodeError:

@@ -268,19 +268,23 @@ class Machine:
                 self._read_alike(answered)
             if not self.in_flight:
                 self._read_unasked()
+        if decoder.large is not None and not self.in_flight and self.mode is not Mode.MONITOR:
+            self._take_unasked(None)  # not when it is whole: by then a command may be in flight
 
     def _read_alike(self, answered: list[Slot]) -> None:
         """Read what is there: replies, decoded alike. The hot loop."""
-        self._decoder.use_text(has_text=self._decode)
-        read = self._decoder.read
+        decoder = self._decoder
+        decoder.use_text(has_text=self._decode)
+        read, has_data = decoder.read, decoder.has_data
         in_flight = self.in_flight
         take = in_flight.popleft
-        while in_flight:
+        while in_flight and has_data():
             try:
                 reply = read()
             except UnicodeDecodeError as error:  # hiredis has consumed that reply
                 reply = error
             if reply is NOT_ENOUGH:
+                decoder.is_open = True
                 return
             slot = take()
             if slot.state == IN_FLIGHT:
@@ -299,6 +303,7 @@ class Machine:
         except UnicodeDecodeError as error:  # a reply had begun before, which is to be decoded
             reply = error
         if reply is NOT_ENOUGH:
+            self._decoder.is_open = True
             return False
         if reply.__class__ is not PushNotification:
             raise FramingError("a push inside a reply")
@@ -310,12 +315,13 @@ class Machine:
         """Read what is there: replies decoded as each slot wants it."""
         decoder = self._decoder
         decoder.use_text(has_text=True)
-        while self.in_flight:
+        while self.in_flight and decoder.has_data():
             try:
                 reply = decoder.read(self.in_flight[0].decode)
             except UnicodeDecodeError as error:
                 reply = error
             if reply is NOT_ENOUGH:
+                decoder.is_open = True
                 return
             slot = self.in_flight.popleft()
             self._odd -= slot.decode is not self._decode
@@ -345,14 +351,19 @@ class Machine:
 
     def _receive_subscribed(self, data: Chunk, answered: list[Slot]) -> None:
         """Take bytes of a subscriber's connection: pushes, most of all."""
-        decoder, read, add_push = self._decoder, self._decoder.read, self.pushes.append
+        decoder, add_push = self._decoder, self.pushes.append
+        read, has_data = decoder.read, decoder.has_data
         decoder.use_text(has_text=False)
         for piece in decoder.pieces(data, marks_pushes=False):
             if isinstance(piece, LargeString):
                 self._answer_subscribed_or_break(bytes(piece), answered)
                 continue
             decoder.feed(piece)
-            while (reply := read()) is not NOT_ENOUGH:
+            while has_data():
+                reply = read()
+                if reply is NOT_ENOUGH:
+                    decoder.is_open = True
+                    break
                 kind = reply.__class__
                 if kind is PushNotification or (kind is list and reply and _is_push_kind(reply[0])):
                     add_push(reply)
@@ -400,9 +411,9 @@ class Machine:
         while self._decoder.has_data():
             reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
             if reply is NOT_ENOUGH and self.mode is Mode.MONITOR:
+                self._decoder.is_open = True
                 return
             self._take_unasked(reply)
-        self._decoder.note_end()
 
     def _take_unasked(self, reply: Any) -> None:
         if self.mode is not Mode.MONITOR:

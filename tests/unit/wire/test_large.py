@@ -12,7 +12,7 @@ from aioredis_kit._redispy import error_reply
 from aioredis_kit.testing import resp
 from aioredis_kit.wire.attributes import FramingError
 from aioredis_kit.wire.decoder import Decoder
-from aioredis_kit.wire.inflight import ABANDONED, DONE, Slot
+from aioredis_kit.wire.inflight import ABANDONED, DONE, SILENT, Slot
 from aioredis_kit.wire.large import DIGITS, LargeString
 from aioredis_kit.wire.machine import Machine, Mode, State
 
@@ -146,6 +146,69 @@ def test_in_any_order_and_pieces():
     assert large > 50
 
 
+FRAMES = [
+    *(resp.bulk(WORD), resp.bulk(WORD * 9), resp.bulk(b"\n*2\r\n$12\r\n>1\r\n\xff"), resp.bulk("a"), resp.simple("OK")),
+    *(resp.array(resp.bulk(WORD), resp.integer(1)), resp.array(resp.array(resp.bulk(WORD)), resp.bulk(WORD))),
+    *(resp.mapping({resp.bulk("a"): resp.bulk(WORD)}), resp.array(), resp.null(), resp.error("ERR no"), b"*-1\r\n"),
+    *(
+        b"|1\r\n+k\r\n$12\r\n" + WORD + b"\r\n" + resp.bulk(WORD),
+        b"*2\r\n|1\r\n+k\r\n:1\r\n$12\r\n" + WORD + b"\r\n:1\r\n",
+    ),
+]
+PUSHES = [resp.push("message", resp.bulk("c"), resp.bulk(WORD)), resp.push("invalidate", resp.array(resp.bulk(WORD)))]
+
+
+def play_as_sent(steps, *, digits, decode, mode):
+    """Return all that comes of steps, each of which sends slots, abandons the one at a place, and receives a chunk."""
+    machine, decoder = make_machine(digits=digits, decode=decode)
+    machine.mode = mode
+    slots, answered = [], []
+    for choices, abandoned, chunk in steps:
+        new = [Slot(b"<>", decode=each) for _, each in choices]
+        for slot, (is_silent, _) in zip(new, choices, strict=True):
+            slot.state = SILENT if is_silent else slot.state
+        slots += new
+        machine.send(new, (0.0, 0, 0))
+        if abandoned is not None and slots:
+            slots[abandoned % len(slots)].abandon()
+        answered += machine.receive_data(chunk)
+    replies = [(slot.state, repr(getattr(slot, "reply", None))) for slot in slots]
+    outcome = replies, [slots.index(slot) for slot in answered], repr(machine.pushes), machine.dropped
+    assert machine.state is State.READY, machine.failure
+    return outcome, len(machine.in_flight), getattr(decoder, "large_strings", 0)
+
+
+@pins("P1")
+@pytest.mark.parametrize("mode", Mode)
+def test_commands_that_are_sent_between_the_pieces(mode):
+    """Each before its reply begins, some long before, some just then; cut where a frame, an element or a line ends."""
+    chance = random.Random(11)
+    large = 0
+    for _ in range(100):
+        chosen = chance.choices(FRAMES + PUSHES * 3, k=20)
+        stream = b"".join(chosen)
+        starts = list(itertools.accumulate(map(len, chosen[:-1]), initial=0))
+        starts = [start for start, frame in zip(starts, chosen, strict=True) if frame not in PUSHES]
+        ends = [at + 1 for at, byte in enumerate(stream[:-1]) if byte == ord("\n")]
+        edges = sorted({0, len(stream), *chance.sample(ends, 15), *chance.sample(range(1, len(stream)), 5)})
+        decode, steps, sent = chance.random() < 0.5, [], 0
+        for start, end in itertools.pairwise(edges):
+            due = sum(each < end for each in starts)
+            count = (
+                0 if mode is Mode.MONITOR else min(max(due - sent, 0) + chance.choice((0, 0, 2)), len(starts) - sent)
+            )
+            choices = [(chance.random() < 0.3, chance.random() < 0.5) for _ in range(count)]
+            steps.append((choices, chance.choice((None, None, chance.randrange(20))), stream[start:end]))
+            sent += count
+        expected, left, _ = play_as_sent(steps, digits=NEVER, decode=decode, mode=mode)
+        assert left == 0
+        for digits in (1, 2):
+            got, left, found = play_as_sent(steps, digits=digits, decode=decode, mode=mode)
+            assert (got, left) == (expected, 0)
+            large += found
+    assert large > 100
+
+
 def test_one_that_is_wanted_no_more_is_dropped():
     replies, _, state, large = play([resp.bulk(WORD) + resp.bulk(b"another word")], 2, abandoned=[0])
     assert (replies, state, large) == (["b'another word'"], State.READY, 2)
@@ -153,10 +216,11 @@ def test_one_that_is_wanted_no_more_is_dropped():
 
 def test_each_is_decoded_as_its_slot_wants_it():
     machine, decoder = make_machine(decode=True, encoding="latin-1")
-    slots = [Slot(b"<>", decode=decode) for decode in (True, False, True)]
+    slots = [Slot(b"<>", decode=decode) for decode in (True, True, False, True)]
     machine.send(slots, (0.0, 0, 0))
-    machine.receive_data(resp.bulk(b"\xe4" * 12) * 3)
-    assert [slot.reply for slot in slots] == ["ä" * 12, b"\xe4" * 12, "ä" * 12]
+    for chunk in (resp.bulk("a"), resp.bulk(b"\xe4" * 12) * 3):
+        machine.receive_data(chunk)
+    assert [slot.reply for slot in slots] == ["a", "ä" * 12, b"\xe4" * 12, "ä" * 12]
     assert decoder.large_strings == 3
 
 
@@ -174,25 +238,34 @@ def test_one_that_is_no_text_fails_by_itself():
         assert slots[1].reply == WORD.decode()
 
 
-def test_what_was_open_when_all_was_answered_is_forgotten():
-    machine, decoder = make_machine()
-    for reply in (resp.array(resp.integer(1)), resp.mapping({resp.bulk("a"): resp.integer(1)})):
+@pytest.mark.parametrize(
+    "before", [resp.array(resp.bulk(b"\n*1\r\n")), resp.mapping({resp.bulk("a"): resp.integer(1)})]
+)
+def test_one_behind_what_is_whole_is_no_element(before):
+    """Also while more is due, and whatever is in it: what was whole does not slow down what comes later."""
+    for chunks in ([before, resp.bulk(WORD)], [before[:-1], before[-1:], resp.bulk(WORD) + before + resp.bulk(WORD)]):
+        replies, _, state, large = play(chunks, 9)
+        assert (replies[1], state, large) == (repr(WORD), State.READY, len(replies) // 2)
+
+
+@pins("P1", "4.17")
+@pytest.mark.parametrize("before", [b"", resp.bulk(WORD), resp.integer(1)])
+def test_one_that_nobody_had_asked_for_is_no_reply_to_what_is_sent_before_its_end(before):
+    machine, _ = make_machine()
+    if before:
         machine.send([Slot(b"<>", decode=False)], (0.0, 0, 0))
-        machine.receive_data(reply)
-        machine.send([slot := Slot(b"<>", decode=False)], (0.0, 0, 0))
-        machine.receive_data(resp.bulk(WORD))
-        assert slot.reply == WORD
-    assert decoder.large_strings == 2
+    for chunk in (before, resp.bulk(WORD)[:12]):
+        machine.receive_data(chunk)
+    assert machine.state is State.BROKEN
+    assert "a reply that nobody had asked for" in str(machine.failure)
 
 
-def test_what_was_open_is_forgotten_when_something_simple_was_answered():
-    machine, decoder = make_machine()
-    machine.send([Slot(b"<>", decode=False) for _ in range(5)], (0.0, 0, 0))
-    machine.receive_data(resp.array(resp.integer(1)))
-    machine.receive_data(resp.bulk(WORD))  # it might be an element
-    assert decoder.large_strings == 0
+def test_one_in_an_array_of_a_monitor():
+    machine, _ = make_machine()
+    machine.mode = Mode.MONITOR
+    machine.receive_data(resp.simple("line") + resp.push("p") + b"*2\r\n:1\r\n")
     machine.receive_data(resp.bulk(WORD))
-    assert decoder.large_strings == 1
+    assert machine.pushes == [b"line", [b"p"], [1, WORD]]
 
 
 def test_one_larger_than_the_limit_ends_at_its_first_line():
@@ -256,6 +329,13 @@ def test_one_that_ends_wrongly():
 def test_ten_thousand_bytes_are_large():
     for size, large in ((9_999, 0), (10_000, 1), (70_000, 1)):
         assert play([resp.bulk(b"x" * size)], 1, digits=DIGITS)[3] == large
+
+
+def test_one_that_begins_with_a_packet():
+    """From another machine not much more comes at once."""
+    stream = resp.bulk(b"x" * 70_000)
+    packets = [stream[start : start + 1448] for start in range(0, len(stream), 1448)]
+    assert play(packets, 1, digits=DIGITS) == ([repr(b"x" * 70_000)], [], State.READY, 1)
 
 
 def test_abandoned_counts():
