@@ -60,6 +60,8 @@ _MOST_UNMARKED: Final = 10 ** (_LONG_DIGITS - 1) - 1
 _LEAST_READ: Final = 512
 """How many bytes have to come at once that a large string is looked for: fewer than a packet from another machine has,
 and more than most replies that come alone."""
+_WITHOUT_A_LINE: Final = 4096
+"""So much without a line that begins a string, in bytes, is taken for the middle of a large one."""
 _MOST_DIGITS: Final = len("4294967295")
 _LEAST_ELEMENT: Final = len(b"_\r\n")
 
@@ -90,7 +92,7 @@ class Decoder:
 
     __slots__ = (
         *("_begun", "_errors", "_has_text", "_large_line", "_last", "_least_read", "_most_bytes", "_most_elements"),
-        *("_names", "_next_line", "_promised", "_reader", "_skipper"),
+        *("_names", "_next_line", "_promised", "_reader", "_skipper", "_without_a_line"),
         *("has_data", "in_push", "is_open", "large", "read"),
     )
 
@@ -127,6 +129,7 @@ class Decoder:
         self._large_line = first_line(large_digits)
         self._next_line = re.compile(rb"\n" + self._large_line.pattern)
         self._least_read = min(10 ** (large_digits - 1), _LEAST_READ)
+        self._without_a_line = min(10 ** (large_digits - 1), _WITHOUT_A_LINE)
 
     @property
     def errors(self) -> int:
@@ -150,11 +153,17 @@ class Decoder:
             FramingError: The bytes can't be RESP. Also while iterating.
             TooLargeError: There are more elements than fit into ``most_bytes``. Also while iterating.
         """
-        if self.large is not None or (len(data) >= self._least_read and self._begins_large(data)):
+        if self.large is not None or (len(data) >= self._least_read and self._has_large(data)):
             return self._pieces_with_large(data, marks_pushes=marks_pushes)
         return self._small_pieces(data if isinstance(data, bytes) else data.tobytes(), marks_pushes=marks_pushes)
 
-    def _begins_large(self, data: Chunk) -> bool:
+    def _has_large(self, data: Chunk) -> bool:
+        """Whether what came begins with a large string, or seems to begin in the middle of one that hiredis has.
+
+        It gets one whose first line came in two parts; others may follow that.
+        """
+        if self.is_open:
+            return len(data) > self._without_a_line and b"\n$" not in bytes(data[: self._without_a_line])
         return self._is_between_frames() and self._large_line.match(data) is not None
 
     def _is_between_frames(self) -> bool:
@@ -162,13 +171,14 @@ class Decoder:
         return not self.is_open and self._skipper is None
 
     def _pieces_with_large(self, data: Chunk, *, marks_pushes: bool) -> Iterator[bytes | LargeString]:
-        """Split what begins with a large string, or goes on with one."""
+        """Split what begins with a large string, or goes on with one, be it hiredis's."""
         position = 0
         while position < len(data):
             if self.large is None:
                 line = self._large_line.match(data, position)
                 if line is None or not self._is_between_frames():
-                    next_line = None if self.is_open else self._next_line.search(data, position)
+                    is_in_an_array = self.is_open and position > 0
+                    next_line = None if is_in_an_array else self._next_line.search(data, position)
                     end = len(data) if next_line is None else next_line.start() + 1
                     yield from self._small_pieces(bytes(data[position:end]), marks_pushes=marks_pushes)
                     position = end

@@ -11,7 +11,7 @@ import pytest
 from aioredis_kit._redispy import error_reply
 from aioredis_kit.testing import resp
 from aioredis_kit.wire.attributes import FramingError
-from aioredis_kit.wire.decoder import Decoder
+from aioredis_kit.wire.decoder import NOT_ENOUGH, Decoder
 from aioredis_kit.wire.inflight import ABANDONED, DONE, SILENT, Slot
 from aioredis_kit.wire.large import DIGITS, LargeString
 from aioredis_kit.wire.machine import Machine, Mode, State
@@ -371,3 +371,33 @@ def test_a_string_takes_what_is_its_own():
     assert bytes(string) == WORD
     with pytest.raises(FramingError, match="does not end where it says"):
         LargeString(line).take(WORD + b"..", 0)
+
+
+def test_a_first_line_in_two_parts_delays_it_by_one_string():
+    """The parser has begun with that string; the next ones are read beside it again, though no read begins with one."""
+    string = resp.bulk(b"x" * 20_000)
+    stream = string * 10
+    for cut in range(1, 8):
+        chunks = [stream[: len(string) + cut]]
+        chunks += [stream[start : start + 15_000] for start in range(len(string) + cut, len(stream), 15_000)]
+        replies, _, state, large = play(chunks, 10, digits=DIGITS)
+        assert (len(replies), state) == (10, State.READY)
+        assert large == 9
+
+
+def test_small_ones_are_never_split_for_large_ones():
+    stream = resp.bulk(b"x" * 64) * 1000
+    machine, decoder = make_machine(digits=DIGITS)
+    machine.send([Slot(b"<>", decode=False) for _ in range(1000)], (0.0, 0, 0))
+    fed = []
+    decoder_feed = Decoder.feed
+    for start in range(0, len(stream), 20_000):
+        before = len(fed)
+        for piece in Decoder.pieces(decoder, stream[start : start + 20_000]):
+            fed.append(piece)
+            decoder_feed(decoder, piece)
+            while decoder.has_data():
+                if decoder.read() is NOT_ENOUGH:
+                    decoder.is_open = True
+                    break
+        assert len(fed) == before + 1
