@@ -22,6 +22,8 @@ DIGITS: Final = 5
 """How many digits the length of a large string has at least."""
 _MOST_DIGITS: Final = 9  # servers have none of more than 512 MB, unless they are told to
 _END: Final = b"\r\n"
+_LARGE_PART: Final = 4096
+"""Parts of so many bytes are joined when all is there: to grow a ``bytearray`` by them takes three times as long."""
 
 
 def first_line(digits: int) -> Pattern[bytes]:
@@ -40,12 +42,11 @@ class LargeString:
         line: Its first line.
     """
 
-    __slots__ = ("_content", "_end", "_missing", "_read")
+    __slots__ = ("_end", "_missing", "_parts")
 
     def __init__(self, line: Match[bytes]) -> None:
         self._missing = int(line[1])
-        self._read = bytearray()  # grows with what comes: a length is easily claimed
-        self._content: bytearray | Chunk = self._read
+        self._parts: list[bytearray | Chunk] = []
         self._end = b""
 
     @property
@@ -72,15 +73,22 @@ class LargeString:
             self._end += end
             if not _END.startswith(self._end):
                 raise FramingError("a string that does not end where it says")
-        if self.is_whole and not self._read:
-            self._content = part  # all came at once, and is taken before the next is read
-        else:
-            self._read += part
+        self._add(part)
         return position
+
+    def _add(self, part: Chunk) -> None:
+        if self.is_whole:
+            self._parts.append(part)  # it is looked at before the next is read
+        elif len(part) >= _LARGE_PART:
+            self._parts.append(bytes(part))
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += part  # an object for each takes more room than what is in it
+        else:
+            self._parts.append(bytearray(part))
 
     def __bytes__(self) -> bytes:
         """Return it, when it is whole."""
-        return bytes(self._content)
+        return bytes(self._parts[0]) if len(self._parts) == 1 else b"".join(self._parts)
 
     def decoded(self, encoding: str, errors: str) -> str | UnicodeDecodeError:
         """Return it as text, when it is whole, or why it can't be decoded.
@@ -90,6 +98,6 @@ class LargeString:
             errors: What happens to bytes that are invalid in it, as in ``bytes.decode``.
         """
         try:
-            return str(self._content, encoding, errors)
+            return str(self._parts[0] if len(self._parts) == 1 else bytes(self), encoding, errors)
         except UnicodeDecodeError as error:
             return error
