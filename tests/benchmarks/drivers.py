@@ -18,9 +18,9 @@ import signal
 import time
 from array import array
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from aioredis_kit.cli.bench.figures import Round
 from tests.benchmarks.workloads import LARGE, LARGE_SIZE, UNTIMED, WORKLOADS, Job
 
 if TYPE_CHECKING:
@@ -32,31 +32,6 @@ _MOST_COMMANDS_PER_SECOND: Final = 2_000_000
 _CALLERS_TO_ONE_TIMED: Final = 16
 _SHORTEST_WAIT: Final = 50e-6
 _TIMER: Final = signal.ITIMER_REAL
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one client did in one round.
-
-    Attributes:
-        cpu_seconds: Of the client's process, with its threads.
-        latencies: In seconds, of a sample of the commands; empty where commands can't be told apart.
-    """
-
-    commands: int
-    seconds: float
-    cpu_seconds: float
-    latencies: array[float] = field(default_factory=lambda: array("d"), repr=False)
-
-    @property
-    def throughput(self) -> float:
-        """Commands a second."""
-        return self.commands / self.seconds
-
-    @property
-    def cpu(self) -> float:
-        """Seconds of CPU a command."""
-        return self.cpu_seconds / self.commands
 
 
 async def closed_loop(job: Job, workload_name: str, callers: int, seconds: float) -> Round:

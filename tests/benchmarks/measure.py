@@ -53,7 +53,7 @@ from tests.benchmarks.workloads import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.benchmarks.drivers import Round
+    from aioredis_kit.cli.bench.figures import Round
     from tests.benchmarks.workers import Worker
 
 _FILL: Final = """

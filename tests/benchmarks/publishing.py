@@ -39,7 +39,7 @@ from tests.benchmarks.summary import median_of, percentiles, ratio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.benchmarks.drivers import Round
+    from aioredis_kit.cli.bench.figures import Round
     from tests.benchmarks.targets import Verdict
 
 ROOT: Final = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from tests.benchmarks.workers import node_versions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aioredis_kit.cli.bench.figures import Round
     from aioredis_kit.testing import RedisServer
-    from tests.benchmarks.drivers import Round
     from tests.benchmarks.figures import Figure
     from tests.benchmarks.measure import Measured, Plan
     from tests.benchmarks.targets import Verdict

@@ -27,7 +27,7 @@ from tests.benchmarks.summary import median_of, ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.benchmarks.drivers import Round
+    from aioredis_kit.cli.bench.figures import Round
     from tests.benchmarks.figures import Figure
     from tests.benchmarks.measure import Results
 

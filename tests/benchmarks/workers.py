@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
+from aioredis_kit.cli.bench.figures import Round
 from tests.benchmarks.clients import LOOPS, NODE_PEERS, PEERS, REDIS_BENCHMARK, adapter_of
-from tests.benchmarks.drivers import Round, closed_loop, large_reads, open_loop
+from tests.benchmarks.drivers import closed_loop, large_reads, open_loop
 from tests.benchmarks.workloads import FIELDS, HASH, HOT_KEYS, PREPARATIONS, VERIFIED_SIZE, Job, key_of, value_of
 
 if TYPE_CHECKING:

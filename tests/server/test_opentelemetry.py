@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import subprocess
-import sys
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -27,7 +25,7 @@ from opentelemetry.trace import (
 )
 from redis.exceptions import ResponseError
 
-from aioredis_kit import CacheOptions, CommandTimeoutError, ConfigurationError, Credentials, create_client
+from aioredis_kit import CacheOptions, CommandTimeoutError, Credentials, create_client
 from aioredis_kit.hooks import CommandHook
 from aioredis_kit.integrations.opentelemetry import BUCKETS, CONVENTIONAL, OWN, OpenTelemetry
 from aioredis_kit.testing import RedisServer
@@ -583,27 +581,3 @@ async def test_tokens_subscriptions_and_sessions(server, exported):
 
 
 # Mistakes.
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"tracer_provider": 5}, "tracer_provider must be one of OpenTelemetry's, with get_tracer"),
-        ({"meter_provider": object()}, "meter_provider must be one of OpenTelemetry's, with get_meter"),
-        ({"durations": "yes please"}, "durations"),
-    ],
-)
-def test_what_it_does_not_take(options, message):
-    with pytest.raises(ConfigurationError, match=message):
-        OpenTelemetry(**options)
-
-
-@pytest.mark.parametrize(
-    ("module", "library", "extra"),
-    [("opentelemetry", "opentelemetry", "otel"), ("prometheus", "prometheus_client", "prometheus")],
-)
-def test_without_the_extra(module, library, extra):
-    code = f"import sys; sys.modules[{library!r}] = None; import aioredis_kit.integrations.{module}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert f"ImportError: aioredis_kit.integrations.{module} needs" in done.stderr
-    assert f'pip install "aioredis_kit[{extra}]"' in done.stderr
