@@ -21,6 +21,7 @@ from tests.benchmarks.clients import (
     REDIS_BENCHMARK,
     REDIS_PY,
 )
+from tests.benchmarks.figures import HOOK_COST, HOOK_TIMES
 from tests.benchmarks.report import (
     Report,
     amount,
@@ -37,9 +38,10 @@ from tests.benchmarks.report import (
 from tests.benchmarks.summary import median_of, percentiles, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from aioredis_kit.cli.bench.figures import Round
+    from tests.benchmarks.figures import Figure
     from tests.benchmarks.targets import Verdict
 
 ROOT: Final = Path(__file__).parents[2]
@@ -136,7 +138,8 @@ def _section(report: Report, images: list[str]) -> str:
         _wide_table(report),
         *_variants_table(report),
         *_latency_table(report),
-        *([figures_table(report.figures)] if report.figures else []),
+        *_hooks_table(report.figures),
+        *_other_figures(report.figures),
         _missed(report.verdicts),
         *skipped_lines(report),
         f"Measured with {environment_line(report)}",
@@ -193,6 +196,23 @@ def _latency_table(report: Report) -> Iterator[str]:
             ]
             header = [f"{_LOADS[cell.load.name]} ({cell.loop})", "thousand a second", *latency_header(), "µs of CPU"]
             yield table(header, rows)
+
+
+def _hooks_table(figures: Iterable[Figure]) -> Iterator[str]:
+    """Show in one line each what a way to be observed costs, in the words behind those with which its figures begin."""
+    cost, times = (
+        {each.what.removeprefix(begin): each for each in figures if each.what.startswith(begin)}
+        for begin in (HOOK_COST, HOOK_TIMES)
+    )
+    rows = [[what, f"{each.value:.1f}", f"{times[what].value:.2f}"] for what, each in cost.items()]
+    if rows:
+        yield table(["hooks of a client with 100 callers", "µs of CPU a `get`", "÷ none"], rows)
+
+
+def _other_figures(figures: Iterable[Figure]) -> Iterator[str]:
+    others = [each for each in figures if not each.what.startswith((HOOK_COST, HOOK_TIMES))]
+    if others:
+        yield figures_table(others)
 
 
 def _cpu(rounds: list[Round]) -> str:
