@@ -282,7 +282,7 @@ class Machine:
             try:
                 reply = read()
             except UnicodeDecodeError as error:  # hiredis has consumed that reply
-                reply = error
+                reply = error.with_traceback(None)  # as in `_break`
             if reply is NOT_ENOUGH:
                 decoder.is_open = True
                 return
@@ -301,7 +301,7 @@ class Machine:
         try:
             reply = self._decoder.read(False)  # noqa: FBT003  # hiredis takes no keyword
         except UnicodeDecodeError as error:  # a reply had begun before, which is to be decoded
-            reply = error
+            reply = error.with_traceback(None)  # as in `_break`
         if reply is NOT_ENOUGH:
             self._decoder.is_open = True
             return False
@@ -319,7 +319,7 @@ class Machine:
             try:
                 reply = decoder.read(self.in_flight[0].decode)
             except UnicodeDecodeError as error:
-                reply = error
+                reply = error.with_traceback(None)  # as in `_break`
             if reply is NOT_ENOUGH:
                 decoder.is_open = True
                 return
@@ -447,7 +447,8 @@ class Machine:
             self._bytes_answered += self._writes.popleft()[1]
 
     def _break(self, error: FramingError) -> None:
-        self.failure = error
+        # Without the frames of where it was raised: they would keep all that was read until the garbage is collected.
+        self.failure = error.with_traceback(None)
         self.move_to(State.BROKEN)
 
 

@@ -1,5 +1,6 @@
 """A reply goes to the oldest slot in flight and to no other; where that can't be, nothing is read any more."""
 
+import gc
 import itertools
 import sys
 import tracemalloc
@@ -420,6 +421,22 @@ def test_a_length_that_no_memory_holds_breaks_the_connection_or_waits():
     assert machine.receive_data(b"*4294967295\r\n") == []
     assert machine.state in {State.READY, State.BROKEN}
     assert machine.unanswered() == [slot]
+
+
+@pytest.mark.parametrize("garbage", [*BROKEN, b"*1\r\n>1\r\n+x\r\n", b"$1\r\n\xff\r\n"])
+def test_what_was_read_is_let_go_of_at_once(garbage):
+    """It may be large, and the garbage collector may come late: an exception that holds its frames would keep it."""
+    gc.collect()
+    gc.disable()
+    try:
+        machine = make_machine(decode=True)
+        sent = send(machine, 2, decode=True)
+        machine.receive_data(garbage)
+        assert isinstance(machine.failure, FramingError) or isinstance(sent[0].reply, UnicodeDecodeError)
+        del machine, sent
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # -- the end ----------------------------------------------------------------------------------------
