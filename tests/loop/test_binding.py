@@ -206,72 +206,80 @@ def test_asyncio_run_ends_the_client(redis_url):
 
 
 @pytest.mark.pins("5.2", "P2")
-@pytest.mark.parametrize("end", ["close", "aclose"])
-def test_closing_what_has_ended_with_its_loop(redis_url, end):
+def test_closing_what_has_ended_with_its_loop(redis_url):
     """On the next loop there is nothing left to wait for."""
-    script = f"""
+    script = """
         import asyncio, sys
         from aioredis_kit import create_client
 
-        client = create_client(sys.argv[1])
-
-        async def main():
+        async def main(client):
             assert await client.ping()
 
-        async def end():
-            await client.{end}()
+        async def end(client, close):
+            await close()
             await client.connect()
             assert await client.ping()
-            await client.{end}()
+            await close()
 
-        asyncio.run(main())
-        asyncio.run(end())
+        for name in ("close", "aclose"):
+            client = create_client(sys.argv[1])
+            asyncio.run(main(client))
+            asyncio.run(end(client, getattr(client, name)))
         print("done")
         """
     assert run_script(script, redis_url) == "done\n"
 
 
 @pytest.mark.pins("5.2", "P2")
-@pytest.mark.parametrize(
-    "use",
-    [
-        "await client.ping()",
-        "await client.connect()",
-        "client.destroy()",
-        "await client.blpop('k', 0.01)",
-        "await client.select(0)",
-        "await client.pipeline().get('k').execute()",
-        "await client.subscribe('channel', print)",
-        "await client.pubsub().subscribe('channel')",
-        "async with client.monitor(): pass",
-        "async with client.dedicated(): pass",
-    ],
-)
-def test_the_loop_was_closed_under_it(redis_url, use):
-    """Used on the next loop it warns, drops what was pending and binds anew."""
-    script = f"""
+def test_the_loop_was_closed_under_it(redis_url):
+    """Used on the next loop, however that is, it warns, drops what was pending and binds anew."""
+    script = """
         import asyncio, gc, logging, sys, warnings
         from aioredis_kit import create_client
 
-        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
-        client = create_client(sys.argv[1])
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(client.connect())
-        assert loop.run_until_complete(client.ping())
-        loop.close()
+        async def monitor(client):
+            async with client.monitor():
+                pass
 
-        async def main():
+        async def lend(client):
+            async with client.dedicated():
+                pass
+
+        async def destroy(client):
+            client.destroy()
+
+        uses = (
+            lambda client: client.ping(),
+            lambda client: client.connect(),
+            destroy,
+            lambda client: client.blpop("k", 0.01),
+            lambda client: client.select(0),
+            lambda client: client.pipeline().get("k").execute(),
+            lambda client: client.subscribe("channel", print),
+            lambda client: client.pubsub().subscribe("channel"),
+            monitor,
+            lend,
+        )
+
+        async def main(client, number, use):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                {use}
+                await use(client)
                 gc.collect()
             texts = [str(each.message) for each in caught if issubclass(each.category, ResourceWarning)]
-            assert [text for text in texts if "event loop" in text], caught
+            assert [text for text in texts if "event loop" in text], (number, caught)
             await client.connect()
             assert await client.ping()
             await client.close()
 
-        asyncio.run(main())
+        logging.disable(logging.ERROR)  # asyncio's word about the tasks that were pending
+        for number, use in enumerate(uses):
+            client = create_client(sys.argv[1])
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(client.connect())
+            assert loop.run_until_complete(client.ping())
+            loop.close()
+            asyncio.run(main(client, number, use))
         print("done")
         """
     assert run_script(script, redis_url) == "done\n"
