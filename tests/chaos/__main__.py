@@ -79,8 +79,8 @@ def tell_of_soak(result):
     print(f"left when all is closed: {result.tasks_left} tasks, {result.descriptors_left} descriptors")
     for each in result.samples[:: max(len(result.samples) // 12, 1)]:
         print(
-            f"  {each.at:7.0f} s: {each.memory / 2**20:.1f} MB, {each.blocks} blocks, {each.tasks} tasks, "
-            f"{each.descriptors} descriptors, p50 {each.p50 * 1000:.2f} ms, p99 {each.p99 * 1000:.1f} ms"
+            f"  {each.at:7.0f} s: {each.memory / 2**20:.1f} MB, {each.blocks:.0f} blocks, {each.tasks:.0f} tasks, "
+            f"{each.descriptors:.0f} descriptors, p50 {each.p50 * 1000:.2f} ms, p99 {each.p99 * 1000:.1f} ms"
         )
     for each in result.wrong():
         print("WRONG:", each)

@@ -200,12 +200,24 @@ NETWORK_FAULTS = {each.__name__: each for each in (partition, bursts, lost_packe
 """In a network of its own: see ``network``."""
 
 
-async def disturb(world, faults, seconds):
-    """Let faults happen one after the other, for a while; in the end all is well."""
+async def disturb(world, faults, seconds, *, first=0):
+    """Let faults happen one after the other, for a while; in the end all is well.
+
+    Args:
+        world: Where.
+        faults: Their names.
+        seconds: For how long.
+        first: How many have happened before.
+
+    Returns:
+        The names of those that have happened.
+    """
     end = time.monotonic() + seconds
     happened = []
     while time.monotonic() < end:
-        world.rng = world.chance("fault", len(happened))  # so that each is the same when the seed is played again
+        world.rng = world.chance(
+            "fault", first + len(happened)
+        )  # so that each is the same when the seed is played again
         await _moment(world, 0.0, 0.15)
         happened.append(world.rng.choice(faults))
         with contextlib.suppress(RedisError):  # of the admin's own connection: a fault of its own

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import gc
 import os
 import sys
 import time
-from dataclasses import dataclass
+from array import array
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import linear_regression, median, quantiles
 
@@ -24,7 +24,9 @@ WARM_UP = 0.25
 UNFIT = {"damage"}
 """The faults that the workloads' own code does not bear."""
 SAMPLES = 600
-"""How many samples there are at most: they are memory as well."""
+"""How many samples there are at most, some seconds apart in an hour."""
+LEAST_BETWEEN = 1.0
+"""How long there are faults before each of them at least, in seconds."""
 MOST_MEMORY = 2**20
 """By how much resident memory may grow, in bytes an hour."""
 MORE = 20
@@ -46,7 +48,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Sample:
-    """How things were at one moment.
+    """How things were at one moment, when no fault was going on and no call either.
 
     Attributes:
         at: When, in seconds.
@@ -124,6 +126,27 @@ class Soak:
         ]
 
 
+class _Samples:
+    """Samples, in room that is there from the start: if there were more of them all the time, that would be growth."""
+
+    def __init__(self):
+        self._width = len(fields(Sample))
+        self._numbers = array("d", bytes(8 * self._width * SAMPLES))
+        self._length = 0
+
+    def add(self, sample):
+        if self._length < SAMPLES:
+            place = self._length * self._width
+            self._numbers[place : place + self._width] = array("d", astuple(sample))
+            self._length += 1
+
+    def behind_the_warm_up(self):
+        return [
+            Sample(*self._numbers[number * self._width : (number + 1) * self._width])
+            for number in range(round(self._length * WARM_UP), self._length)
+        ]
+
+
 async def soak(seconds, *, seed, make=create_client):
     """Run the load.
 
@@ -132,7 +155,7 @@ async def soak(seconds, *, seed, make=create_client):
         seed: What all choices follow from.
         make: Makes the clients under test.
     """
-    samples = []
+    samples = _Samples()
     tasks_before, descriptors_before = len(asyncio.all_tasks()), _descriptors()
     async with World(seed, make=make) as world:
         world.history = Tally()
@@ -140,7 +163,7 @@ async def soak(seconds, *, seed, make=create_client):
             faults, ended = await _run(world, seconds, samples)
     await asyncio.sleep(0.1)  # sockets that are closed are closed in the loop's next turns
     return Soak(
-        samples[round(len(samples) * WARM_UP) :],
+        samples.behind_the_warm_up(),
         faults,
         world.history.length,
         len(asyncio.all_tasks()) - tasks_before,
@@ -153,16 +176,16 @@ async def _run(world, seconds, samples):
     loads = [kind(world) for kind in WORKLOADS.values()]
     for load in loads:
         await load.prepare()
-    probe, latencies = world.client(), []
+    probe, latencies, faults = world.client(), [], 0
     began = time.monotonic()
     works = [each for load in loads for each in load.callers()]
     tasks = [asyncio.create_task(each) for each in (*works, _measure(world, probe, latencies), _tidy(world, loads))]
-    disturbing = asyncio.create_task(disturb(world, sorted(FAULTS.keys() - UNFIT), seconds))
-    while not disturbing.done():
-        await asyncio.sleep(max(seconds / SAMPLES, 0.5))
-        if len(latencies) > 1:
-            with contextlib.suppress(OSError):  # no descriptor is left to look with: one of the faults
-                samples.append(_sample(time.monotonic() - began, latencies))
+    while time.monotonic() < began + seconds:
+        between = max(seconds / SAMPLES, LEAST_BETWEEN)
+        faults += len(await disturb(world, sorted(FAULTS.keys() - UNFIT), between, first=faults))
+        async with world.rest():
+            if len(latencies) > 1:
+                samples.add(_sample(time.monotonic() - began, latencies))
         latencies.clear()
     ended = [f"a caller ended too soon: {task!r}" for task in tasks if task.done()]
     world.over = True
@@ -172,16 +195,15 @@ async def _run(world, seconds, samples):
     await world.close_clients()
     for load in loads:
         await load.end()
-    return len(disturbing.result()), ended
+    return faults, ended
 
 
 async def _measure(world, probe, latencies):
     """A caller of its own, whose commands are timed."""
     while not world.over:
-        began = time.monotonic()
         call = await world.call("probe", probe.ping)
         if call.succeeded:
-            latencies.append(time.monotonic() - began)
+            latencies.append(call.ended - call.began)
         await asyncio.sleep(0.002)  # the pace of what is measured
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
@@ -105,6 +106,10 @@ class World:
         self._lags = deque(maxlen=1000)
         self._pulse = None
         self._cancelling = self.chance("cancelling")
+        self._calls = 0  # that have not ended
+        self._may_call = asyncio.Event()
+        self._may_call.set()
+        self._all_ended = asyncio.Event()
         self._turns = itertools.cycle((*range(40), 60, 100))
         self._loses = persistence == "none"
         self.network = network
@@ -160,9 +165,12 @@ class World:
         await asyncio.gather(*(client.close() for client in self._clients))
 
     async def call(self, name, make):
-        """Make a call, perhaps cancel it, and note what came of it; return that."""
+        """Make a call, perhaps cancel it, and note what came of it; return that. While callers rest, it waits."""
+        while not self._may_call.is_set():
+            await self._may_call.wait()
         call = Call(name, time.monotonic())
         self.history.append(call)
+        self._calls += 1
         try:
             if self.cancels and self._cancelling.random() < 0.2:
                 call.value = await self._cancelled_sometime(make)
@@ -174,7 +182,22 @@ class World:
                 raise
         finally:
             call.ended = time.monotonic()
+            self._calls -= 1
+            if not self._calls:
+                self._all_ended.set()
         return call
+
+    @contextlib.asynccontextmanager
+    async def rest(self):
+        """Let all calls end, and no other begin within the block."""
+        self._may_call.clear()
+        try:
+            while self._calls:
+                self._all_ended.clear()
+                await self._all_ended.wait()
+            yield
+        finally:
+            self._may_call.set()
 
     async def _cancelled_sometime(self, make):
         """Cancel a call after one more turn of the loop than the call before: so at every place where it waits."""
