@@ -6,6 +6,7 @@ value of its own, which would shift every later reply by one, so it never gets t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 MARK: Final = b"|"
@@ -61,10 +62,11 @@ class AttributeSkipper:
             return
         if kind not in _AGGREGATES and kind not in _STRINGS:
             raise FramingError("a line of no known type in an attribute")
-        try:
+        length = None
+        with suppress(ValueError):
             length = int(digits)
-        except ValueError:
-            raise FramingError("a length that is no number") from None
+        if length is None:  # raised here and not there: the error would carry that one, and its frames
+            raise FramingError("a length that is no number")
         if kind in _STRINGS:
             self._string = length + len(b"\r\n") if length >= 0 else 0
         else:
