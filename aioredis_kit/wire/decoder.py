@@ -228,7 +228,7 @@ class Decoder:
 
     def _pieces(self, data: bytes, *, marks_pushes: bool, is_long: bool) -> Iterator[bytes]:
         start = 0 if self._skipper is None else self._skip(data, 0)  # of what was not fed yet
-        for position in _places(data, is_long=is_long):
+        for position in _places(data, is_behind_a_line=self._last == _LF, is_long=is_long):
             if position < start:
                 continue
             if position > start:
@@ -237,14 +237,19 @@ class Decoder:
             if self.has_data():  # the beginning of a string or line: this is more of it
                 continue
             mark = data[position : position + 1]
+            if mark == MARK:
+                start = self._skip(data, position)
+                continue
             if (data[position - 1] if position else self._last) == _LF:
-                if mark == MARK:
-                    start = self._skip(data, position)
-                    continue
                 self.in_push = self.in_push or (mark == _PUSH and marks_pushes)
-            # Else a string does not end where it says. hiredis does not look, and makes room for what begins here.
-            if mark != MARK:
-                self._check_length(mark, data, position + 1)
+            else:
+                # The first of a line, or a frame behind a string that does not end where it says: then the parser takes
+                # it at once, and nothing is left.
+                yield mark
+                start += 1
+                if self.has_data():
+                    continue
+            self._check_length(mark, data, position + 1)
         self._last = data[-1]
         if start < len(data):
             yield data[start:]
@@ -288,12 +293,12 @@ class Decoder:
         return end
 
 
-def _places(data: bytes, *, is_long: bool) -> Iterator[int]:
+def _places(data: bytes, *, is_behind_a_line: bool, is_long: bool) -> Iterator[int]:
     """Return where frames may begin that are looked at before hiredis sees them, in ascending order.
 
     Those are attributes and pushes, behind line ends; and long arrays, sets and pushes, wherever.
     """
-    first = (0,) if data.startswith((_PUSH, MARK)) else ()
+    first = (0,) if is_behind_a_line and data.startswith((_PUSH, MARK)) else ()
     marked = (match.start() + 1 for match in _MARKED_LINE.finditer(data))
     long = (match.start() for match in _LONG_OR_CUT.finditer(data)) if is_long else ()
     before = -1
