@@ -12,9 +12,9 @@ Rules of this file:
 2. Whether strings are decoded may not change within a frame. A reply is read as the oldest slot in
    flight wants it, which stays the oldest until the frame is whole; a push is read undecoded.
 3. hiredis makes room for a push, an array or a set at once, for as many elements as its first line says: those lines
-   are looked at before, the long ones at least, and wherever they are, as it does not look whether a string ends where
-   it says. It would take seconds, and the loop with it, to give up the room for a thousand million elements that never
-   come. (It makes none for maps, and lets none be nested deeper than 1024.)
+   are looked at before, the long ones at least. It would take seconds, and the loop with it, to give up
+   the room for a thousand million elements that never come. (It makes none for maps, and lets none be nested deeper
+   than 1024.)
 4. A large string is read beside hiredis, if it is no element: no array may be open. hiredis does not say whether one
    is. But a read that yields no frame, though there was something to read, leaves one open, and nothing else does. So
    who reads asks ``has_data`` before each read, and sets ``is_open`` after such a one.
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 import re
-from heapq import merge
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -50,7 +49,9 @@ _LONG_ARRAY: Final = re.compile(rb"\*[0-9]{%d}" % _LONG_DIGITS)  # begin with a 
 _LONG_SET: Final = re.compile(rb"~[0-9]{%d}" % _LONG_DIGITS)
 _LONG_PUSH: Final = re.compile(rb">[0-9]{%d}" % _LONG_DIGITS)
 _CUT_HEADER: Final = re.compile(rb"[*~>][0-9]*\Z")
-_LONG_OR_CUT: Final = re.compile(rb"[*~>](?:[0-9]{%d}|[0-9]*\Z)" % _LONG_DIGITS)
+_LONG: Final = rb"[*~](?:[0-9]{%d}|[0-9]*\Z)" % _LONG_DIGITS
+_MARKED_OR_LONG: Final = re.compile(rb"[|>]|" + _LONG)
+_MARKED_OR_LONG_LINE: Final = re.compile(rb"\n(?:[|>]|" + _LONG + rb")")
 _LF: Final = ord("\n")
 _MOST_IN_A_PUSH: Final = 1024
 """Of how many elements a push may consist; those of servers have a handful."""
@@ -197,9 +198,8 @@ class Decoder:
             self._check_length(self._begun, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         may_be_long = _ARRAY in data or _SET in data or _PUSH in data
-        is_long = may_be_long and self._is_long(data)
-        if is_long or (may_have_mark and self._is_marked(data)):
-            return self._pieces(data, marks_pushes=marks_pushes, is_long=is_long)
+        if (may_have_mark and self._is_marked(data)) or (may_be_long and self._is_long(data)):
+            return self._pieces(data, marks_pushes=marks_pushes)
         self._last = data[-1]
         return (data,)
 
@@ -226,30 +226,26 @@ class Decoder:
             return True
         return data[-1] != _LF and _CUT_HEADER.search(data, max(len(data) - _MOST_DIGITS, 0)) is not None
 
-    def _pieces(self, data: bytes, *, marks_pushes: bool, is_long: bool) -> Iterator[bytes]:
-        start = 0 if self._skipper is None else self._skip(data, 0)  # of what was not fed yet
-        for position in _places(data, is_behind_a_line=self._last == _LF, is_long=is_long):
-            if position < start:
-                continue
-            if position > start:
-                yield data[start:position]
-                start = position
-            if self.has_data():  # the beginning of a string or line: this is more of it
-                continue
-            mark = data[position : position + 1]
-            if mark == MARK:
-                start = self._skip(data, position)
-                continue
-            if (data[position - 1] if position else self._last) == _LF:
-                self.in_push = self.in_push or (mark == _PUSH and marks_pushes)
-            else:
-                # The first of a line, or a frame behind a string that does not end where it says: then the parser takes
-                # it at once, and nothing is left.
-                yield mark
-                start += 1
-                if self.has_data():
-                    continue
-            self._check_length(mark, data, position + 1)
+    def _pieces(self, data: bytes, *, marks_pushes: bool) -> Iterator[bytes]:
+        start = 0  # of what was not fed yet
+        position = 0  # of what may be a mark
+        if self._skipper is not None:
+            start = position = self._skip(data, 0)
+        while position < len(data):
+            if _MARKED_OR_LONG.match(data, position):
+                if position > start:
+                    yield data[start:position]
+                    start = position
+                before = data[position - 1] if position else self._last
+                if before == _LF and not self.has_data():
+                    mark = data[position : position + 1]
+                    if mark == MARK:
+                        start = position = self._skip(data, position)
+                        continue
+                    self.in_push = self.in_push or (mark == _PUSH and marks_pushes)
+                    self._check_length(mark, data, position + 1)
+            match = _MARKED_OR_LONG_LINE.search(data, position)
+            position = len(data) if match is None else match.start() + 1
         self._last = data[-1]
         if start < len(data):
             yield data[start:]
@@ -291,21 +287,6 @@ class Decoder:
             return len(data)
         self._skipper = None
         return end
-
-
-def _places(data: bytes, *, is_behind_a_line: bool, is_long: bool) -> Iterator[int]:
-    """Return where frames may begin that are looked at before hiredis sees them, in ascending order.
-
-    Those are attributes and pushes, behind line ends; and long arrays, sets and pushes, wherever.
-    """
-    first = (0,) if is_behind_a_line and data.startswith((_PUSH, MARK)) else ()
-    marked = (match.start() + 1 for match in _MARKED_LINE.finditer(data))
-    long = (match.start() for match in _LONG_OR_CUT.finditer(data)) if is_long else ()
-    before = -1
-    for position in merge(first, marked, long):
-        if position > before:
-            yield position
-            before = position
 
 
 class _ErrorReplies:

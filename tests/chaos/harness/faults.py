@@ -215,9 +215,8 @@ async def disturb(world, faults, seconds, *, first=0):
     end = time.monotonic() + seconds
     happened = []
     while time.monotonic() < end:
-        world.rng = world.chance(
-            "fault", first + len(happened)
-        )  # so that each is the same when the seed is played again
+        # So that each is the same when the seed is played again.
+        world.rng = world.chance("fault", first + len(happened))
         await _moment(world, 0.0, 0.15)
         happened.append(world.rng.choice(faults))
         with contextlib.suppress(RedisError):  # of the admin's own connection: a fault of its own

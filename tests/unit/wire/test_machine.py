@@ -14,10 +14,9 @@ from aioredis_kit.wire.decoder import Decoder
 from aioredis_kit.wire.encoder import LARGE, Encoder
 from aioredis_kit.wire.inflight import ABANDONED, DONE, IN_FLIGHT, UNWRITTEN, WITHDRAWN, Slot
 from aioredis_kit.wire.machine import TRANSITIONS, Machine, State
+from tests.support.machines import MOMENT, receive, send, slots
 
 pins = pytest.mark.pins
-
-MOMENT = (12.5, 340, 7)
 
 
 def make_machine(state=State.READY, *, decode=False):
@@ -35,26 +34,12 @@ WAYS = {
 }
 
 
-def slots(count, *, decode=False):
-    return [Slot(b"<%d>" % number, decode=decode) for number in range(count)]
-
-
-def send(machine, count, *, decode=False):
-    sent = slots(count, decode=decode)
-    machine.send(sent, MOMENT)
-    return sent
-
-
 def cuts(data):
     """Yield the stream whole, byte by byte, and cut in two at every position."""
     yield [data]
     yield [data[i : i + 1] for i in range(len(data))]
     for cut in range(1, len(data)):
         yield [data[:cut], data[cut:]]
-
-
-def receive(machine, chunks):
-    return [slot for chunk in chunks for slot in machine.receive_data(chunk)]
 
 
 # -- states -----------------------------------------------------------------------------------------

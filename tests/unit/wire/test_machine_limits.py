@@ -8,26 +8,10 @@ from aioredis_kit._redispy import error_reply
 from aioredis_kit.exceptions import ReplyProtocolError
 from aioredis_kit.testing import resp
 from aioredis_kit.wire.decoder import Decoder
-from aioredis_kit.wire.inflight import Slot
 from aioredis_kit.wire.machine import Machine, Mode, State
+from tests.support.machines import receive, send
 
 pins = pytest.mark.pins
-
-MOMENT = (12.5, 340, 7)
-
-
-def slots(count, *, decode=False):
-    return [Slot(b"<%d>" % number, decode=decode) for number in range(count)]
-
-
-def send(machine, count, *, decode=False):
-    sent = slots(count, decode=decode)
-    machine.send(sent, MOMENT)
-    return sent
-
-
-def receive(machine, chunks):
-    return [slot for chunk in chunks for slot in machine.receive_data(chunk)]
 
 
 def limited(most_bytes):
