@@ -12,9 +12,9 @@ Rules of this file:
 2. Whether strings are decoded may not change within a frame. A reply is read as the oldest slot in
    flight wants it, which stays the oldest until the frame is whole; a push is read undecoded.
 3. hiredis makes room for a push, an array or a set at once, for as many elements as its first line says: those lines
-   are looked at before, the long ones at least. It would take seconds, and the loop with it, to give up
-   the room for a thousand million elements that never come. (It makes none for maps, and lets none be nested deeper
-   than 1024.)
+   are looked at before, the long ones at least, and wherever they are, as it does not look whether a string ends where
+   it says. It would take seconds, and the loop with it, to give up the room for a thousand million elements that never
+   come. (It makes none for maps, and lets none be nested deeper than 1024.)
 4. A large string is read beside hiredis, if it is no element: no array may be open. hiredis does not say whether one
    is. But a read that yields no frame, though there was something to read, leaves one open, and nothing else does. So
    who reads asks ``has_data`` before each read, and sets ``is_open`` after such a one.
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import re
+from heapq import merge
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -45,13 +46,13 @@ _ARRAY: Final = b"*"
 _SET: Final = b"~"
 _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LONG_DIGITS: Final = 7
-_LONG_ARRAY: Final = re.compile(rb"\*[0-9]{%d}" % _LONG_DIGITS)  # begin with a literal, which is what is fast
-_LONG_SET: Final = re.compile(rb"~[0-9]{%d}" % _LONG_DIGITS)
-_LONG_PUSH: Final = re.compile(rb">[0-9]{%d}" % _LONG_DIGITS)
+_LONG_DIGITS_AND_END: Final = rb"[0-9]{%d,}+(?:\r|\Z)" % _LONG_DIGITS
+_LONG_ARRAY: Final = re.compile(rb"\*" + _LONG_DIGITS_AND_END)  # begin with a literal, which is what is fast
+_LONG_SET: Final = re.compile(rb"~" + _LONG_DIGITS_AND_END)
+_LONG_PUSH: Final = re.compile(rb">" + _LONG_DIGITS_AND_END)
+_DIGITS: Final = re.compile(rb"[0-9]*+")
 _CUT_HEADER: Final = re.compile(rb"[*~>][0-9]*\Z")
-_LONG: Final = rb"[*~](?:[0-9]{%d}|[0-9]*\Z)" % _LONG_DIGITS
-_MARKED_OR_LONG: Final = re.compile(rb"[|>]|" + _LONG)
-_MARKED_OR_LONG_LINE: Final = re.compile(rb"\n(?:[|>]|" + _LONG + rb")")
+_LONG_OR_CUT: Final = re.compile(rb"[*~>](?:" + _LONG_DIGITS_AND_END + rb"|[0-9]*\Z)")
 _LF: Final = ord("\n")
 _MOST_IN_A_PUSH: Final = 1024
 """Of how many elements a push may consist; those of servers have a handful."""
@@ -198,8 +199,9 @@ class Decoder:
             self._check_length(self._begun, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         may_be_long = _ARRAY in data or _SET in data or _PUSH in data
-        if (may_have_mark and self._is_marked(data)) or (may_be_long and self._is_long(data)):
-            return self._pieces(data, marks_pushes=marks_pushes)
+        is_long = may_be_long and self._is_long(data)
+        if is_long or (may_have_mark and self._is_marked(data)):
+            return self._pieces(data, marks_pushes=marks_pushes, is_long=is_long)
         self._last = data[-1]
         return (data,)
 
@@ -226,32 +228,38 @@ class Decoder:
             return True
         return data[-1] != _LF and _CUT_HEADER.search(data, max(len(data) - _MOST_DIGITS, 0)) is not None
 
-    def _pieces(self, data: bytes, *, marks_pushes: bool) -> Iterator[bytes]:
-        start = 0  # of what was not fed yet
-        position = 0  # of what may be a mark
-        if self._skipper is not None:
-            start = position = self._skip(data, 0)
-        while position < len(data):
-            if _MARKED_OR_LONG.match(data, position):
-                if position > start:
-                    yield data[start:position]
-                    start = position
-                before = data[position - 1] if position else self._last
-                if before == _LF and not self.has_data():
-                    mark = data[position : position + 1]
-                    if mark == MARK:
-                        start = position = self._skip(data, position)
-                        continue
-                    self.in_push = self.in_push or (mark == _PUSH and marks_pushes)
-                    self._check_length(mark, data, position + 1)
-            match = _MARKED_OR_LONG_LINE.search(data, position)
-            position = len(data) if match is None else match.start() + 1
+    def _pieces(self, data: bytes, *, marks_pushes: bool, is_long: bool) -> Iterator[bytes]:
+        start = 0 if self._skipper is None else self._skip(data, 0)  # of what was not fed yet
+        for position in _places(data, is_behind_a_line=self._last == _LF, is_long=is_long):
+            if position < start:
+                continue
+            if position > start:
+                yield data[start:position]
+                start = position
+            if self.has_data():  # the beginning of a string or line: this is more of it
+                continue
+            mark = data[position : position + 1]
+            if mark == MARK:
+                start = self._skip(data, position)
+                continue
+            if (data[position - 1] if position else self._last) == _LF:
+                self.in_push = self.in_push or (mark == _PUSH and marks_pushes)
+            else:
+                # The first of a line, or a frame behind a string that does not end where it says: then the parser takes
+                # it at once, and nothing is left.
+                yield mark
+                start += 1
+                if self.has_data():
+                    continue
+            self._check_length(mark, data, position + 1)
         self._last = data[-1]
         if start < len(data):
             yield data[start:]
 
     def _check_length(self, begun: bytes, data: bytes, position: int) -> None:
-        """Look at the number of elements in the first line of a push, array or set, as far as it has come.
+        """Look at the number of elements in the first line of a push, array or set, once its end is there.
+
+        If anything but a line end stands behind the digits, hiredis makes room for nothing.
 
         Args:
             begun: Its mark, and the digits that had come before.
@@ -262,22 +270,20 @@ class Decoder:
             FramingError: It promises more than a push has.
             TooLargeError: It promises more than a frame may have.
         """
-        end = position
-        while data[end : end + 1].isdigit():
-            end += 1
+        end = _DIGITS.match(data, position).end()  # type: ignore[union-attr]  # it matches anything
         mark, digits = begun[:1], (begun[1:] + data[position:end]).lstrip(b"0")
+        self._begun = b"" if end < len(data) else mark + digits[: _MOST_DIGITS + 1]
+        if data[end : end + 1] != b"\r":
+            return
         count = int(digits or b"0") if len(digits) <= _MOST_DIGITS else math.inf
         if mark == _PUSH:
             if count > (_MOST_IN_A_PUSH if self.in_push else _MOST_UNMARKED):
                 raise FramingError(f"a push of more than {_MOST_IN_A_PUSH} elements")
         elif len(digits) >= _LONG_DIGITS:
-            promised = self._promised + count
+            self._promised += count
             # Twice: a frame that ends in what came may be one as well, and is not told from the one behind it.
-            if count > self._most_elements or promised > 2 * self._most_elements:
+            if count > self._most_elements or self._promised > 2 * self._most_elements:
                 raise TooLargeError
-            if end < len(data):
-                self._promised = promised
-        self._begun = b"" if end < len(data) else mark + digits[: _MOST_DIGITS + 1]
 
     def _skip(self, data: bytes, position: int) -> int:
         """Return the index just after an attribute, or the end where it is not whole yet."""
@@ -287,6 +293,21 @@ class Decoder:
             return len(data)
         self._skipper = None
         return end
+
+
+def _places(data: bytes, *, is_behind_a_line: bool, is_long: bool) -> Iterator[int]:
+    """Return where frames may begin that are looked at before hiredis sees them, in ascending order.
+
+    Those are attributes and pushes, behind line ends; and long arrays, sets and pushes, wherever.
+    """
+    first = (0,) if is_behind_a_line and data.startswith((_PUSH, MARK)) else ()
+    marked = (match.start() + 1 for match in _MARKED_LINE.finditer(data))
+    long = (match.start() for match in _LONG_OR_CUT.finditer(data)) if is_long else ()
+    before = -1
+    for position in merge(first, marked, long):
+        if position > before:
+            yield position
+            before = position
 
 
 class _ErrorReplies:

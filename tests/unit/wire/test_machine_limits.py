@@ -102,3 +102,31 @@ def test_text_may_look_like_a_long_array(cut):
     stream = resp.bulk("\n*9999999\n~9999999") + b":7\r\n"
     assert receive(machine, [stream[:cut], stream[cut:]]) == sent
     assert [slot.reply for slot in sent] == [b"\n*9999999\n~9999999", 7]
+
+
+@pins("P5", "4.17")
+@pytest.mark.parametrize("end", [b"yz", b"\n>", b"\n+", b"\n*", b"\r\r"])
+@pytest.mark.parametrize("header", [b">1000000000\r\n", b"*1000000000\r\n", b"~9999999\r\n"])
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_promise_behind_a_string_that_ends_wrongly_is_seen(header, end, cut):
+    """hiredis does not look at the end of a string, and takes what stands behind it for a frame."""
+    machine = limited(1000)
+    sent = send(machine, 3)
+    stream = b"$1\r\nx" + end + header + b"+a\r\n"
+    began = time.process_time()
+    answered = receive(machine, [stream[:cut], stream[cut:]])
+    assert sent[0].reply == b"x"
+    assert machine.state is State.BROKEN
+    assert answered == sent[: 1 if header.startswith(b">") else 2]
+    del machine
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("header", [b">1000000000x\r\n", b"*99999999999x\r\n", b"*1000000000 \r\n"])
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_promise_that_is_no_number_is_none(header, cut):
+    machine = limited(1000)
+    sent = send(machine, 2)
+    assert receive(machine, [b":1\r\n" + header[:cut], header[cut:]]) == sent[:1]
+    assert machine.state is State.BROKEN
+    assert "max_reply_bytes" not in str(machine.failure)
