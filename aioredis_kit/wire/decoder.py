@@ -34,7 +34,7 @@ from aioredis_kit.wire.attributes import MARK, AttributeSkipper, FramingError
 from aioredis_kit.wire.large import DIGITS, LargeString, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from aioredis_kit.wire.large import Chunk
 
@@ -46,13 +46,11 @@ _ARRAY: Final = b"*"
 _SET: Final = b"~"
 _MARKED_LINE: Final = re.compile(rb"\n[|>]")
 _LONG_DIGITS: Final = 7
-_LONG_DIGITS_AND_END: Final = rb"[0-9]{%d,}+(?:\r|\Z)" % _LONG_DIGITS
-_LONG_ARRAY: Final = re.compile(rb"\*" + _LONG_DIGITS_AND_END)  # begin with a literal, which is what is fast
-_LONG_SET: Final = re.compile(rb"~" + _LONG_DIGITS_AND_END)
-_LONG_PUSH: Final = re.compile(rb">" + _LONG_DIGITS_AND_END)
+_LONG_ARRAY, _LONG_SET, _LONG_PUSH = (  # each begins with a literal, which is what is fast
+    re.compile(rb"%b[0-9]{%d,}+(?:\r|\Z)" % (re.escape(mark), _LONG_DIGITS)) for mark in (_ARRAY, _SET, _PUSH)
+)
 _DIGITS: Final = re.compile(rb"[0-9]*+")
 _CUT_HEADER: Final = re.compile(rb"[*~>][0-9]*\Z")
-_LONG_OR_CUT: Final = re.compile(rb"[*~>](?:" + _LONG_DIGITS_AND_END + rb"|[0-9]*\Z)")
 _LF: Final = ord("\n")
 _MOST_IN_A_PUSH: Final = 1024
 """Of how many elements a push may consist; those of servers have a handful."""
@@ -199,9 +197,9 @@ class Decoder:
             self._check_length(self._begun, data, 0)
         may_have_mark = MARK in data or (marks_pushes and _PUSH in data) or self._skipper is not None
         may_be_long = _ARRAY in data or _SET in data or _PUSH in data
-        is_long = may_be_long and self._is_long(data)
-        if is_long or (may_have_mark and self._is_marked(data)):
-            return self._pieces(data, marks_pushes=marks_pushes, is_long=is_long)
+        long = _long_headers(data) if may_be_long and _is_long(data) else ()
+        if long or (may_have_mark and self._is_marked(data)):
+            return self._pieces(data, long, marks_pushes=marks_pushes)
         self._last = data[-1]
         return (data,)
 
@@ -223,14 +221,9 @@ class Decoder:
     def _is_marked(self, data: bytes) -> bool:
         return self._skipper is not None or data.startswith((_PUSH, MARK)) or _MARKED_LINE.search(data) is not None
 
-    def _is_long(self, data: bytes) -> bool:
-        if _LONG_ARRAY.search(data) or _LONG_SET.search(data) or _LONG_PUSH.search(data):
-            return True
-        return data[-1] != _LF and _CUT_HEADER.search(data, max(len(data) - _MOST_DIGITS, 0)) is not None
-
-    def _pieces(self, data: bytes, *, marks_pushes: bool, is_long: bool) -> Iterator[bytes]:
+    def _pieces(self, data: bytes, long: Sequence[int], *, marks_pushes: bool) -> Iterator[bytes]:
         start = 0 if self._skipper is None else self._skip(data, 0)  # of what was not fed yet
-        for position in _places(data, is_behind_a_line=self._last == _LF, is_long=is_long):
+        for position in _places(data, long, is_behind_a_line=self._last == _LF):
             if position < start:
                 continue
             if position > start:
@@ -295,19 +288,40 @@ class Decoder:
         return end
 
 
-def _places(data: bytes, *, is_behind_a_line: bool, is_long: bool) -> Iterator[int]:
+def _places(data: bytes, long: Sequence[int], *, is_behind_a_line: bool) -> Iterator[int]:
     """Return where frames may begin that are looked at before hiredis sees them, in ascending order.
 
     Those are attributes and pushes, behind line ends; and long arrays, sets and pushes, wherever.
     """
     first = (0,) if is_behind_a_line and data.startswith((_PUSH, MARK)) else ()
     marked = (match.start() + 1 for match in _MARKED_LINE.finditer(data))
-    long = (match.start() for match in _LONG_OR_CUT.finditer(data)) if is_long else ()
     before = -1
     for position in merge(first, marked, long):
         if position > before:
             yield position
             before = position
+
+
+def _is_long(data: bytes) -> bool:
+    """Whether a long array, set or push may begin. Most often not, and that is to be known soon."""
+    return bool(
+        _LONG_ARRAY.search(data)
+        or _LONG_SET.search(data)
+        or _LONG_PUSH.search(data)
+        or (data[-1] != _LF and _cut_header(data))
+    )
+
+
+def _long_headers(data: bytes) -> list[int]:
+    """Return where long arrays, sets and pushes may begin, in ascending order; and what may become one."""
+    found = [match.start() for header in (_LONG_ARRAY, _LONG_SET, _LONG_PUSH) for match in header.finditer(data)]
+    cut = _cut_header(data)
+    return sorted(found if cut is None else [*found, cut.start()])
+
+
+def _cut_header(data: bytes) -> re.Match[bytes] | None:
+    """Return the mark and the digits that what came ends with, if it does."""
+    return _CUT_HEADER.search(data, max(len(data) - _MOST_DIGITS, 0))
 
 
 class _ErrorReplies:
