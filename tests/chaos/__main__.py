@@ -66,7 +66,7 @@ def play(options, network):
 
 def tell_of_soak(result):
     """Print what came of a soak; return 1 if something grows."""
-    tasks, descriptors = result.gained(lambda each: each.tasks), result.gained(lambda each: each.descriptors)
+    tasks, descriptors = result.gained("tasks"), result.gained("descriptors")
     print(f"{result.faults} faults, {result.calls} calls, {len(result.samples)} samples behind the warm-up")
     print(
         f"an hour: memory {result.slope(lambda each: each.memory) / 2**20:+.2f} MB, "
@@ -74,7 +74,7 @@ def tell_of_soak(result):
     )
     print(f"the last quarter against the first: tasks {tasks:+g}, descriptors {descriptors:+g}")
     for name in ("p50", "p99"):
-        before, after = (1000 * each for each in result.ends(lambda each, name=name: getattr(each, name)))
+        before, after = (1000 * each for each in result.ends(name))
         print(f"{name} {before:.2f} → {after:.2f} ms")
     print(f"left when all is closed: {result.tasks_left} tasks, {result.descriptors_left} descriptors")
     for each in result.samples[:: max(len(result.samples) // 12, 1)]:

@@ -29,9 +29,8 @@ LEAST_BETWEEN = 1.0
 """How long there are faults before each of them at least, in seconds."""
 MOST_MEMORY = 2**20
 """By how much resident memory may grow, in bytes an hour."""
-MORE = 20
-"""By how many tasks and descriptors the last quarter's median may exceed the first's: they come
-and go with faults by dozens, and there are many thousands of faults in an hour."""
+MORE = 1
+"""By how many tasks and descriptors the last quarter's median may exceed the first's: a caller may just begin."""
 SLOWER = 1.25
 """By what factor the slowest commands may take longer in the end: noise, on a machine that does other things too."""
 
@@ -93,29 +92,27 @@ class Soak:
         """Return by how much something grows, an hour."""
         return linear_regression([each.at for each in self.samples], [what(each) for each in self.samples]).slope * 3600
 
-    def ends(self, what):
+    def ends(self, name):
         """Return the medians of the first quarter of the samples, and of the last."""
         quarter = max(len(self.samples) // 4, 1)
-        return median(map(what, self.samples[:quarter])), median(map(what, self.samples[-quarter:]))
+        values = [getattr(each, name) for each in self.samples]
+        return median(values[:quarter]), median(values[-quarter:])
 
-    def gained(self, what):
+    def gained(self, name):
         """Return by how much the last of those exceeds the first."""
-        before, after = self.ends(what)
+        before, after = self.ends(name)
         return after - before
 
     def wrong(self):
         """Return what must not be after an hour. Within minutes noise is larger than any slope."""
-        before, after = self.ends(lambda each: each.p99)
+        before, after = self.ends("p99")
         memory = self.slope(lambda each: each.memory)
         return [
             *([f"memory grows by {memory / 2**20:.2f} MB an hour"] if memory >= MOST_MEMORY else []),
-            *(f"{gained:+g} {name}" for name, gained in self._more() if gained > MORE),
+            *(f"{gained:+g} {name}" for name in ("tasks", "descriptors") if (gained := self.gained(name)) > MORE),
             *([f"p99 has risen from {before:.4f} to {after:.4f} s"] if after > before * SLOWER else []),
             *self.left(),
         ]
-
-    def _more(self):
-        return [(name, self.gained(lambda each, name=name: getattr(each, name))) for name in ("tasks", "descriptors")]
 
     def left(self):
         """Return what must not be, however short it was."""
@@ -184,6 +181,7 @@ async def _run(world, seconds, samples):
         between = max(seconds / SAMPLES, LEAST_BETWEEN)
         faults += len(await disturb(world, sorted(FAULTS.keys() - UNFIT), between, first=faults))
         async with world.rest():
+            await _renew_connections(world)
             if len(latencies) > 1:
                 samples.add(_sample(time.monotonic() - began, latencies))
         latencies.clear()
@@ -196,6 +194,25 @@ async def _run(world, seconds, samples):
     for load in loads:
         await load.end()
     return faults, ended
+
+
+async def _renew_connections(world):
+    """End all connections, and wait until those are there that the clients always have, and no others: what they hold is
+    the same then, whatever fault was the last."""
+    world.proxy.cut()
+    async with asyncio.timeout(30):
+        while True:
+            lanes = [lane for client in world.clients for lane in _lanes(client)]
+            ready = sum(lane.ready for lane in lanes)
+            others = sum(lane.idle + lane.connecting + lane.waiting for lane in lanes)
+            if not others and world.proxy.statistics().connections_open == ready:
+                return
+            await asyncio.sleep(0.01)  # between two looks
+
+
+def _lanes(client):
+    connections = client.statistics().connections
+    return connections.shared, connections.dedicated, connections.push
 
 
 async def _measure(world, probe, latencies):
