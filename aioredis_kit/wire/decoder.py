@@ -289,17 +289,13 @@ class Decoder:
 
 
 def _places(data: bytes, long: Sequence[int], *, is_behind_a_line: bool) -> Iterator[int]:
-    """Return where frames may begin that are looked at before hiredis sees them, in ascending order.
+    """Return where frames may begin that are looked at before hiredis sees them, in ascending order, some twice.
 
     Those are attributes and pushes, behind line ends; and long arrays, sets and pushes, wherever.
     """
     first = (0,) if is_behind_a_line and data.startswith((_PUSH, MARK)) else ()
     marked = (match.start() + 1 for match in _MARKED_LINE.finditer(data))
-    before = -1
-    for position in merge(first, marked, long):
-        if position > before:
-            yield position
-            before = position
+    return merge(first, marked, long)
 
 
 def _is_long(data: bytes) -> bool:

@@ -92,14 +92,14 @@ class Soak:
         """Return by how much something grows, an hour."""
         return linear_regression([each.at for each in self.samples], [what(each) for each in self.samples]).slope * 3600
 
-    def ends(self, name):
-        """Return the medians of the first quarter of the samples, and of the last."""
-        quarter = max(len(self.samples) // 4, 1)
+    def ends(self, name, *, share=4):
+        """Return the medians of the first samples and of the last: of a quarter of all, or of another share."""
+        length = max(len(self.samples) // share, 1)
         values = [getattr(each, name) for each in self.samples]
-        return median(values[:quarter]), median(values[-quarter:])
+        return median(values[:length]), median(values[-length:])
 
     def gained(self, name):
-        """Return by how much the last of those exceeds the first."""
+        """Return by how much the last quarter's median exceeds the first's."""
         before, after = self.ends(name)
         return after - before
 
